@@ -1,0 +1,1 @@
+"""Fine hyperspectral scenes from a coarse cube and a fine mosaic, at any size."""

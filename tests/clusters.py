@@ -1,0 +1,23 @@
+"""A real cluster on loopback, for what only separate processes can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+
+
+@contextmanager
+def two_workers(**settings: Any) -> Iterator[Client]:
+    """A client of two single-threaded worker processes; it is the scheduler while it lasts."""
+    with (
+        dask.config.set(scheduler=None),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", **settings
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
