@@ -1,0 +1,231 @@
+"""The Model: a fitted value that lifts blocks, named by its digest, saved without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.kernel import DenseNetwork
+
+FORMAT = "lift_xr model 1"
+MAX_FILE_BYTES = 1 << 30  # a fitted model is kilobytes; a larger file is not one of ours
+DTYPES = ("float32", "float64")
+
+
+class Lift(Protocol):
+    """What a fitted method does with one block."""
+
+    @property
+    def bands(self) -> int:
+        """Bands it produces."""
+
+    @property
+    def msi_bands(self) -> int:
+        """Bands it takes."""
+
+    @property
+    def halo(self) -> int:
+        """How far it looks sideways, in MSI pixels; 0 for a per-pixel network."""
+
+    def __call__(self, block: npt.NDArray[Any], device: str = "cpu") -> npt.NDArray[np.float32]:
+        """(msi_band, y, x) to (band, y, x), float32."""
+
+
+LIFTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Lift]] = {
+    "dense": DenseNetwork.from_arrays,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained map from MSI pixels to HSI pixels, carried as plain arrays and JSON.
+
+    Attributes
+    ----------
+    arrays
+        Everything numeric. ``lift.*`` are the weights; ``wavelength`` and ``fwhm`` (nm) label the
+        bands; ``srf`` (msi_band, band) is the response it was trained through; ``range`` is the
+        lowest and highest value of the training cube, in its units.
+    about
+        Everything else, JSON: method, settings, units, band names, seed, history, versions.
+
+    Notes
+    -----
+    Two models with the same arrays and settings have the same :attr:`digest`, and dask knows
+    work done with one as work done with the other.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    about: Mapping[str, Any]
+
+    @cached_property
+    def lift(self) -> Lift:
+        """The runnable form, put together once per process."""
+        weights = {
+            name.removeprefix("lift."): array
+            for name, array in self.arrays.items()
+            if name.startswith("lift.")
+        }
+        kind = self.about["kind"]
+        if kind not in LIFTS:
+            raise ValueError(f"the model is of kind {kind!r}; this version knows {sorted(LIFTS)}")
+        return LIFTS[kind](weights, self.about["network"])
+
+    @property
+    def method(self) -> str:
+        """Name of the method that trained it."""
+        return str(self.about["method"])
+
+    @property
+    def bands(self) -> int:
+        """Bands it produces."""
+        return self.lift.bands
+
+    @property
+    def msi_bands(self) -> int:
+        """Bands it takes."""
+        return self.lift.msi_bands
+
+    @property
+    def halo(self) -> int:
+        """How far it looks sideways, in MSI pixels."""
+        return self.lift.halo
+
+    def __call__(self, block: npt.NDArray[Any], device: str = "cpu") -> npt.NDArray[np.float32]:
+        """Lift one block: (msi_band, y, x) to (band, y, x), float32, NaN where the MSI has none."""
+        return self.lift(block, device)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of what decides the output: arrays and settings, not how they came about."""
+        settings = {key: self.about[key] for key in ("kind", "network")}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "lift_xr.Model", self.digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: the values, not what was derived from them."""
+        return {"arrays": dict(self.arrays), "about": dict(self.about)}
+
+    def __repr__(self) -> str:
+        nm = self.arrays["wavelength"]
+        return (
+            f"<lift_xr.Model {self.method!r}: {self.msi_bands} MSI bands to {self.bands} bands, "
+            f"{nm.min():.0f}-{nm.max():.0f} nm, digest {self.digest[:12]}>"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file: safetensors, with the JSON in its header.
+
+        The file is put in place in one step, so a reader never sees half of it.
+
+        Parameters
+        ----------
+        path
+            Usually ends in ``.lift``. An existing file is replaced.
+        """
+        from safetensors.numpy import save_file
+
+        target = Path(path)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        header = {"format": FORMAT, "about": json.dumps(self.about)}
+        contiguous = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        try:
+            save_file(contiguous, partial, metadata=header)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """See :func:`load_model`."""
+        arrays, about = _read(Path(path))
+        try:
+            model = cls(arrays, about)
+            _expect_whole(model)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise ValueError(f"{path} does not hold a usable model: {problem}") from None
+        return model
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """The model that :meth:`Model.save` wrote.
+
+    Parameters
+    ----------
+    path
+        A ``.lift`` file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When the file is not a model, is damaged, or comes from a later format. Nothing in the
+        file is ever executed, and nothing larger than the file is allocated.
+    """
+    return Model.load(path)
+
+
+def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrays and JSON of a file, whose size bounds whatever its header claims."""
+    from safetensors import SafetensorError, safe_open
+
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has {size} bytes; a model has fewer than {MAX_FILE_BYTES}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError) as problem:
+        raise ValueError(f"{path} is not a lift_xr model: {problem}") from None
+    if header.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {header.get('format')!r}; this version reads {FORMAT!r}. "
+            "Save it again with the version that wrote it, or update lift_xr"
+        )
+    return arrays, _parse(path, header.get("about", ""))
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"{path} describes itself in broken JSON: {problem}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} describes itself with a {type(about).__name__}, not an object")
+    return about
+
+
+def _expect_whole(model: Model) -> None:
+    """Refuse a model whose parts are missing or disagree, before it meets a pixel."""
+    bands, msi_bands = model.bands, model.msi_bands
+    shapes = {"wavelength": (bands,), "srf": (msi_bands, bands), "range": (2,)}
+    if "fwhm" in model.arrays:
+        shapes["fwhm"] = (bands,)
+    for name, shape in shapes.items():
+        if model.arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {model.arrays[name].shape}, expected {shape}")
+    for name, array in model.arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise ValueError(f"{name} has dtype {array.dtype}, expected one of {DTYPES}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    if not isinstance(model.about["method"], str):
+        raise ValueError("its method is not a name")

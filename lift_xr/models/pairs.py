@@ -1,0 +1,50 @@
+"""Training pairs: what the MSI sensor sees of a cube's pixels, and the pixels themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pixels of the cube and the response they are seen through, in the cube's units.
+
+    Attributes
+    ----------
+    hsi
+        (pixel, band), finite: the targets.
+    srf
+        (msi_band, band), rows summing to one.
+    units
+        Of the cube; ``"1"`` is reflectance.
+    """
+
+    hsi: npt.NDArray[np.float32]
+    srf: Array
+    units: str
+
+    @property
+    def msi(self) -> npt.NDArray[np.float32]:
+        """(pixel, msi_band): the inputs, the same pixels through the response."""
+        return (self.hsi.astype("float64") @ self.srf.T).astype("float32")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (band,) and covariance (band, band) of pixels, in float64."""
+
+    mean: Array
+    covariance: Array
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[np.float32]) -> Moments:
+        """Moments of (pixel, band)."""
+        exact = pixels.astype("float64")
+        mean = exact.mean(axis=0)
+        centred = exact - mean
+        return cls(mean, centred.T @ centred / max(len(exact) - 1, 1))

@@ -1,0 +1,120 @@
+"""The one training loop, and the learning-rate schedules it can follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Schedule = Callable[[int, int], float]
+Report = Callable[[int, int, float], None]
+"""Called as ``report(step, steps, loss)`` now and then while training runs."""
+
+REPORT_EVERY = 25  # steps; reading the loss makes the device wait
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Linear warm-up to ``top`` over the first ``rise`` of the steps, then linear decay to ``end``.
+
+    SpectraLift, ``spectralift_helpers.py``: linear both ways, steps counted from 1.
+    """
+
+    start: float = 1e-3
+    top: float = 1e-2
+    end: float = 1e-6
+    rise: float = 0.3
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Learning rate of ``step`` in 1..steps."""
+        turn = self.rise * steps
+        if step < turn:
+            return self.start + (self.top - self.start) * step / turn
+        return self.top + (self.end - self.top) * (step - turn) / max(steps - turn, 1)
+
+
+@dataclass(frozen=True)
+class WarmCosine:
+    """A short linear warm-up to ``top``, then half a cosine down to ``end``: no jump at the end."""
+
+    top: float = 4e-3
+    end: float = 1e-6
+    rise: float = 0.05
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Learning rate of ``step`` in 1..steps."""
+        turn = max(1.0, self.rise * steps)
+        if step < turn:
+            return self.top * step / turn
+        done = (step - turn) / max(steps - turn, 1)
+        return self.end + (self.top - self.end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def train(
+    network: torch.nn.Module,
+    draw: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    steps: int,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    report: Report | None = None,
+) -> list[float]:
+    """Fit ``network`` in place and return the loss every ``REPORT_EVERY`` steps.
+
+    Parameters
+    ----------
+    network
+        Maps inputs (pixel, msi_band) to targets (pixel, band).
+    draw
+        Gives the inputs and targets of the next step.
+    steps, schedule
+        Number of optimizer steps; learning rate of each as ``schedule(step, steps)``.
+    optimizer
+        Over the network's parameters; its learning rate is overwritten.
+    loss
+        Mean loss of predictions and targets.
+    report
+        Told of the progress.
+    """
+    network.train()
+    history = []
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step, steps)
+        inputs, targets = draw()
+        optimizer.zero_grad(set_to_none=True)
+        current = loss(network(inputs), targets)
+        current.backward()
+        optimizer.step()
+        if step % REPORT_EVERY == 0 or step == steps:
+            history.append(current.item())
+            if report is not None:
+                report(step, steps, history[-1])
+    return history
+
+
+@contextmanager
+def reproducible(seed: int, device: str) -> Iterator[torch.Generator]:
+    """A seeded generator, and one thread: sums split over threads round as their number says.
+
+    So a model trained in a worker with one thread equals one trained in a notebook with sixteen.
+    Restores the caller's threads and random state.
+    """
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        try:
+            yield torch.Generator(device=device).manual_seed(seed)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def to_tensor(array: Any, device: str) -> torch.Tensor:
+    """A float32 tensor on the device."""
+    return torch.as_tensor(array, dtype=torch.float32, device=device)

@@ -1,0 +1,156 @@
+"""Each method learns what it should, the same way each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from lift_xr.models import METHODS, Pairs, expect_method, train_method
+from lift_xr.models.pairs import Moments
+from lift_xr.models.projection import project_on_msi
+from lift_xr.models.sin import SinPaperRecipe, SinRecipe, fit_sin, fit_sin_paper
+from lift_xr.training import OneCycle, WarmCosine
+
+
+def pairs(count: int = 400, *, units: str = "1", curved: float = 0.3) -> Pairs:
+    """Spectra on a curved two-parameter family of 9 bands, seen in 3 wide ones."""
+    rng = np.random.default_rng(5)
+    a, b = rng.random((2, count, 1))
+    t = np.linspace(0, 1, 9)
+    bent = a * b * np.sin(6 * t) + a**2 * np.cos(9 * t) / 2
+    hsi = 0.3 + 0.3 * a * t + 0.3 * b * (1 - t) + curved * bent
+    srf = np.kron(np.eye(3), np.full((1, 3), 1 / 3))
+    return Pairs(hsi.astype("float32"), srf, units)
+
+
+def lift(network: object, msi: np.ndarray) -> np.ndarray:
+    return network(np.ascontiguousarray(msi.T[:, None]))[:, 0].T  # type: ignore[operator]
+
+
+@pytest.fixture(autouse=True)
+def _steady() -> Iterator[None]:
+    before = torch.get_num_threads(), torch.random.get_rng_state()
+    yield
+    assert torch.get_num_threads() == before[0]
+    assert torch.equal(torch.random.get_rng_state(), before[1]), "the caller's random state moved"
+
+
+@pytest.mark.parametrize("method", ["sin", "sin-paper"])
+def test_each_network_overfits_sixteen_pixels(method: str) -> None:
+    few = pairs(16)
+    network, _ = train_method(method, few, seed=0, device="cpu")
+    error = np.abs(lift(network, few.msi) - few.hsi).mean()
+    assert error < 0.1 * np.abs(few.hsi - few.hsi.mean(axis=0)).mean()
+
+
+def test_the_linear_method_recovers_an_affine_map() -> None:
+    flat = pairs(curved=0)
+    network, _ = train_method("linear", flat, seed=0, device="cpu")
+    np.testing.assert_allclose(lift(network, flat.msi), flat.hsi, atol=2e-4)
+
+
+def test_the_linear_method_is_least_squares() -> None:
+    curved = pairs()
+    network, _ = train_method("linear", curved, seed=0, device="cpu")
+    design = np.column_stack([curved.msi, np.ones(len(curved.msi))]).astype("float64")
+    best, *_ = np.linalg.lstsq(design, curved.hsi.astype("float64"), rcond=None)
+    np.testing.assert_allclose(lift(network, curved.msi), design @ best, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_the_same_seed_gives_the_same_weights(method: str) -> None:
+    once, again = (train_method(method, pairs(64), seed=3, device="cpu")[0] for _ in range(2))
+    for name, array in once.arrays().items():
+        np.testing.assert_array_equal(array, again.arrays()[name])
+
+
+def test_the_number_of_threads_does_not_change_the_weights() -> None:
+    recipe = SinRecipe(steps=30)
+    many, few = torch.get_num_threads(), 1
+    networks = []
+    for threads in (many, few):
+        torch.set_num_threads(threads)
+        networks.append(fit_sin(pairs(), recipe, seed=0, device="cpu", report=None)[0])
+    torch.set_num_threads(many)
+    np.testing.assert_array_equal(networks[0].output, networks[1].output)
+
+
+def test_a_network_beats_the_linear_map_on_curved_spectra() -> None:
+    curved = pairs(2000)
+    errors = {
+        method: np.square(
+            lift(train_method(method, curved, seed=0, device="cpu")[0], curved.msi) - curved.hsi
+        ).mean()
+        for method in ("sin", "linear")
+    }
+    assert errors["sin"] < errors["linear"] / 4
+
+
+@pytest.mark.parametrize("scale", [1.0, 6000.0])
+def test_units_of_the_cube_do_not_matter_to_sin(scale: float) -> None:
+    plain = pairs()
+    scaled = Pairs(plain.hsi * np.float32(scale), plain.srf, "DN")
+    recipe = SinRecipe(steps=300)
+    network, _ = fit_sin(scaled, recipe, seed=0, device="cpu", report=None)
+    reference, _ = fit_sin(plain, recipe, seed=0, device="cpu", report=None)
+    found = lift(network, scaled.msi) / scale
+    np.testing.assert_allclose(found, lift(reference, plain.msi), atol=0.02)
+
+
+def test_the_published_method_clips_to_the_unit_range() -> None:
+    network, _ = fit_sin_paper(pairs(), SinPaperRecipe(steps=5), seed=0, device="cpu", report=None)
+    lifted = lift(network, np.array([[9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]], "float32"))
+    assert lifted.min() >= 0
+    assert lifted.max() <= 1
+
+
+def test_the_published_schedule_is_linear_up_and_down() -> None:
+    schedule = OneCycle()
+    assert schedule(750, 2500) == pytest.approx(1e-2)
+    assert schedule(375, 2500) == pytest.approx(5.5e-3)
+    assert schedule(1, 2500) == pytest.approx(1e-3 + 9e-3 / 750)
+    assert schedule(2500, 2500) == pytest.approx(1e-6)
+
+
+def test_our_schedule_ends_at_its_lowest() -> None:
+    rates = [WarmCosine()(step, 100) for step in range(1, 101)]
+    assert max(rates) == pytest.approx(WarmCosine().top)
+    assert rates[-1] == min(rates) == pytest.approx(1e-6)
+
+
+def test_progress_is_reported_to_the_end() -> None:
+    told: list[tuple[int, int, float]] = []
+    fit_sin(
+        pairs(64),
+        SinRecipe(steps=60),
+        seed=0,
+        device="cpu",
+        report=lambda *step: told.append(step),
+    )
+    assert [step for step, _, _ in told] == [25, 50, 60]
+
+
+def test_the_projected_answer_equals_the_msi() -> None:
+    curved = pairs()
+    network, _ = fit_sin(curved, SinRecipe(steps=50), seed=0, device="cpu", report=None)
+    covariance = Moments.of(curved.hsi).covariance
+    before = np.abs(lift(network, curved.msi) @ curved.srf.T - curved.msi).max()
+    projected = project_on_msi(network, curved.srf, covariance, np.full(3, 1e-12))
+    after = np.abs(lift(projected, curved.msi) @ curved.srf.T - curved.msi).max()
+    assert after < 1e-4 < before
+
+
+def test_with_a_noisy_msi_the_projection_does_less() -> None:
+    curved = pairs()
+    network, _ = fit_sin(curved, SinRecipe(steps=50), seed=0, device="cpu", report=None)
+    covariance = Moments.of(curved.hsi).covariance
+    same = project_on_msi(network, curved.srf, covariance, np.full(3, 1e6))
+    np.testing.assert_allclose(lift(same, curved.msi), lift(network, curved.msi), atol=1e-5)
+
+
+def test_an_unknown_method_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"method is 'sim'; expected one of 'sin', 'sin-paper'"):
+        expect_method("sim")
