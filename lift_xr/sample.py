@@ -1,0 +1,122 @@
+"""Draw training pixels from a cube of any size, the same ones for any chunking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.delayed import Delayed, delayed
+
+MERGE = 8  # samples joined in one task, so that no task holds more than this many
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Pixels drawn from a cube, and what was seen while drawing.
+
+    Attributes
+    ----------
+    pixels
+        (pixel, band) float32, finite in every band.
+    rank
+        (pixel,) uint64: the order of the draw. The lowest ranks of the whole cube are kept.
+    total, valid, infinite
+        Pixels looked at; finite in every band; infinite in some band.
+    finite
+        (band,): pixels that are finite in each band.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    rank: npt.NDArray[np.uint64]
+    total: int
+    valid: int
+    infinite: int
+    finite: npt.NDArray[np.int64]
+
+
+def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
+    """A uniform sample of the valid pixels of ``cube``, as one delayed :class:`Sample`.
+
+    Every pixel has a rank that depends on its place and the seed alone; the ``count`` lowest ranks
+    among valid pixels win. So the sample is the same for any chunking, nodata costs no pixels
+    while there are enough, and no task holds more than a few times ``count`` of them.
+
+    Parameters
+    ----------
+    cube : (band, y, x)
+        One chunk along the bands. Read once, block by block.
+    count
+        Pixels wanted; None takes all of them, in the order of the image.
+    seed
+        Of the draw.
+    """
+    assert cube.numblocks[0] == 1, "the bands must be in one chunk"
+    width = cube.shape[2]
+    blocks = cube.to_delayed()[0]
+    samples = [
+        delayed(draw_from_block)(block, top, left, width=width, count=count, seed=seed)
+        for row, top in zip(blocks, _starts(cube.chunks[1]), strict=True)
+        for block, left in zip(row, _starts(cube.chunks[2]), strict=True)
+    ]
+    while len(samples) > 1:
+        groups = batched_lists(samples, MERGE)
+        samples = [delayed(merge)(group, count=count) for group in groups]
+    return samples[0]
+
+
+def draw_from_block(
+    block: npt.NDArray[np.float32], top: int, left: int, *, width: int, count: int | None, seed: int
+) -> Sample:
+    """The pixels of one block with the lowest ranks."""
+    bands, rows, columns = block.shape
+    flat = block.reshape(bands, -1)
+    finite = np.isfinite(flat)
+    valid = finite.all(axis=0)
+    place = (top + np.arange(rows))[:, None] * width + (left + np.arange(columns))
+    kept = np.flatnonzero(valid)
+    rank = place.reshape(-1)[kept].astype(np.uint64)
+    if count is not None:
+        rank = scramble(rank, seed)
+    best = np.argsort(rank)[:count]
+    return Sample(
+        pixels=np.ascontiguousarray(flat[:, kept[best]].T),
+        rank=rank[best],
+        total=valid.size,
+        valid=int(kept.size),
+        infinite=int(np.isinf(flat).any(axis=0).sum()),
+        finite=finite.sum(axis=1),
+    )
+
+
+def merge(samples: list[Sample], *, count: int | None) -> Sample:
+    """One sample of several, from as many different blocks."""
+    rank = np.concatenate([each.rank for each in samples])
+    best = np.argsort(rank)[:count]
+    return Sample(
+        pixels=np.concatenate([each.pixels for each in samples])[best],
+        rank=rank[best],
+        total=sum(each.total for each in samples),
+        valid=sum(each.valid for each in samples),
+        infinite=sum(each.infinite for each in samples),
+        finite=np.sum([each.finite for each in samples], axis=0),
+    )
+
+
+def scramble(values: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+    """SplitMix64 (Steele and others, 2014): a bijection, so different pixels never tie."""
+    mixed = values + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def batched_lists(items: list[Delayed], size: int) -> Iterator[list[Delayed]]:
+    """``items`` in runs of at most ``size``."""
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
+
+
+def _starts(chunks: tuple[int, ...]) -> list[int]:
+    return [0, *np.cumsum(chunks)[:-1].tolist()]
