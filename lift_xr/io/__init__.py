@@ -1,0 +1,123 @@
+"""Scenes in and out of files: ``open_scene`` picks the reader by suffix, ``write_zarr`` writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.io.raster import open_raster
+from lift_xr.io.store import open_store
+from lift_xr.io.write import write_zarr
+from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
+
+__all__ = ["open_scene", "write_zarr"]
+
+RASTERS = {".tif", ".tiff", ".vrt"}
+OTHERS = {".nc", ".nc4", ".h5", ".hdf5", ".he5"}
+
+
+def open_scene(
+    source: Any,
+    *,
+    variable: str | None = None,
+    wavelength: npt.ArrayLike | None = None,
+    fwhm: npt.ArrayLike | None = None,
+    units: str | None = None,
+    block: int = BLOCK,
+) -> xr.DataArray:
+    """Open a scene lazily: Zarr, GeoTIFF and COG, VRT or ENVI.
+
+    Parameters
+    ----------
+    source
+        A path, a URL or a zarr store. A ``.zarr`` or a folder is Zarr; of ENVI, header or data.
+    variable
+        Which variable of a Zarr group that has several.
+    wavelength, fwhm : (band,)
+        Centre and width of each band, instead of what the file says.
+    units
+        Of ``wavelength`` and ``fwhm``, or of the file's own where it names none: nm, um or m.
+    block
+        Block edge in pixels. Blocks of a Zarr array are its shards; without
+        shards, as many of its chunks as fit in ``block``.
+
+    Returns
+    -------
+    (band, y, x) or (time, band, y, x), float32
+        Scale and offset applied; NaN is nodata. As far as the file knows them: CRS, ``wavelength``
+        and ``fwhm`` in nm, ``good_wavelength``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there.
+    LayoutError
+        Not a scene, an unfinished store, or one that would have to run code to be read.
+    SpectralError, GridError
+        Wavelengths without units, pixels at no regular distance.
+    """
+    data = _opened(source, variable=variable, block=block)
+    name = _name_of(source)
+    scene = with_dims(raster_of(data, name=name), name=name)
+    scene = _with_wavelengths(scene, wavelength, fwhm, units, name=name)
+    return expect_scene(scene, name=name, block=block)
+
+
+def _opened(source: Any, *, variable: str | None, block: int) -> xr.DataArray | xr.Dataset:
+    if _is_zarr(source):
+        return open_store(source, variable=variable, block=block)
+    path = Path(source)
+    if path.suffix.lower() in OTHERS:
+        raise LayoutError(
+            f"{path.name} is {path.suffix[1:]}; expected Zarr, GeoTIFF or ENVI. "
+            f"Use xr.open_dataset({str(path)!r}, chunks={{}}) and pass one of its variables"
+        )
+    return open_raster(os.fspath(source), block=block)
+
+
+def _is_zarr(source: Any) -> bool:
+    """Tell stores, folders and what is called .zarr from files; a URL is Zarr unless a raster."""
+    if not isinstance(source, str | os.PathLike):
+        return True
+    path = Path(source)
+    remote = "://" in os.fspath(source) and path.suffix.lower() not in RASTERS
+    return remote or path.suffix.lower() == ".zarr" or path.is_dir()
+
+
+def _name_of(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | os.PathLike) else "scene"
+
+
+def _with_wavelengths(
+    scene: xr.DataArray,
+    wavelength: npt.ArrayLike | None,
+    fwhm: npt.ArrayLike | None,
+    units: str | None,
+    *,
+    name: str,
+) -> xr.DataArray:
+    """Put what the caller knows in place of what the file says."""
+    for key, given in (("wavelength", wavelength), ("fwhm", fwhm)):
+        if given is not None:
+            values = np.asarray(given, dtype="float64")
+            if values.shape != (scene.sizes["band"],):
+                raise SpectralError(
+                    f"{key} has shape {values.shape}; {name} has {scene.sizes['band']} bands: "
+                    f"expected one number a band. Use open_scene(..., {key}=[...])"
+                )
+            attrs = {} if units is None else {"units": units}
+            scene = scene.assign_coords({key: ("band", values, attrs)})
+        elif key in scene.coords and units is not None:
+            scene.coords[key].attrs.setdefault("units", units)
+    if "wavelength" in scene.coords and not scene["wavelength"].attrs.get("units"):
+        raise SpectralError(
+            f"the wavelengths of {name} have no units; expected nm, um or m. "
+            "Use open_scene(..., units='nm') if they are in nm"
+        )
+    return scene

@@ -1,0 +1,167 @@
+"""Zarr stores: what lies where in ours, and reading any of them lazily by the shard."""
+
+from __future__ import annotations
+
+import os
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+import zarr.storage
+
+from lift_xr.errors import LayoutError
+from lift_xr.scene import ALIASES
+
+ABOUT = "lift_xr"  # the root attribute that makes a store ours
+VERSION = 1  # of the layout
+LEVEL = "0"  # the group of full resolution
+VARIABLE = "reflectance"
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+UNSAFE = ("pickle", "dill", "cloudpickle")
+GREATEST_EDGE = 2**27  # values along one axis; coordinates are read at once
+GREATEST_CHUNK = 2**32  # bytes
+GREATEST_BLOCKS = 10**7
+
+
+def open_store(source: Any, *, variable: str | None, block: int) -> xr.Dataset | xr.DataArray:
+    """Open the scene of a Zarr store, its packing not applied.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The raster variables with their coordinates, or ``variable`` alone; dask blocks are whole
+        shards, or whole chunks where there are none.
+    """
+    root = _open_root(source)
+    group = _scene_group(root, source)
+    rasters = _rasters(group)
+    _expect_safe(group)
+    consolidated = root.metadata.consolidated_metadata is not None
+    opened = xr.open_dataset(
+        source,
+        engine="zarr",
+        group=group.path or None,
+        chunks=None,
+        decode_coords="all",
+        consolidated=consolidated,
+        mask_and_scale=dict.fromkeys(rasters, False),
+    )
+    for key, array in rasters.items():
+        edges = _block_edges(opened[key], array, block)
+        opened[key] = opened[key].copy(data=opened[key].variable.chunk(edges).data)
+    return opened if variable is None else _pick(opened, variable)
+
+
+def local_path(store: Any) -> Path | None:
+    """Return the path of a store on disk; None for URLs and other stores."""
+    if isinstance(store, zarr.storage.LocalStore):
+        return Path(store.root)
+    if isinstance(store, str | os.PathLike) and "://" not in os.fspath(store):
+        return Path(store)
+    return None
+
+
+def _open_root(source: Any) -> zarr.Group:
+    path = local_path(source)
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a Zarr store. Check the path")
+    try:
+        return zarr.open_group(source, mode="r")
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        raise LayoutError(
+            f"{source} cannot be opened as a Zarr group ({error}); expected a group with one "
+            "raster variable. Check it with zarr.open(...)"
+        ) from error
+
+
+def _scene_group(root: zarr.Group, source: Any) -> zarr.Group:
+    """Find the group that holds the scene: full resolution of a store of levels, else the root."""
+    about = root.attrs.get(ABOUT)
+    if isinstance(about, dict):
+        _expect_whole(about, source)
+    level = root.get(LEVEL)
+    return level if isinstance(level, zarr.Group) and not _rasters(root) else root
+
+
+def _expect_whole(about: dict[str, Any], source: Any) -> None:
+    """Refuse stores that a later version wrote, or that no run has finished."""
+    if about.get("layout") != VERSION:
+        raise LayoutError(
+            f"{source} has layout {about.get('layout')}; expected {VERSION}, the one this version "
+            "of lift_xr knows. Use pip install --upgrade lift-xr"
+        )
+    if about.get("complete") is not True:
+        raise LayoutError(
+            f"{source} is incomplete: its run was interrupted, and what is missing would read as "
+            "nodata; expected a store with every shard written. "
+            "Finish it with write_zarr(fused, store, overwrite=True)"
+        )
+
+
+def _rasters(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    return {key: array for key, array in _arrays(group).items() if array.ndim >= 2}
+
+
+def _arrays(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    """Read the headers of all arrays; zarr refuses pickled and other Python objects here."""
+    try:
+        return dict(group.arrays())
+    except (ValueError, TypeError, KeyError) as error:
+        raise LayoutError(
+            f"the store holds an array that is not plain numbers or text ({error}); expected "
+            "Zarr's own data types. Write it again without object arrays"
+        ) from error
+
+
+def _expect_safe(group: zarr.Group) -> None:
+    """Refuse what only running code could decode, and headers that would fill the memory."""
+    for key, array in _arrays(group).items():
+        codecs = str(array.metadata.to_dict()).lower()
+        if array.dtype.kind == "O" or any(f"'{codec}'" in codecs for codec in UNSAFE):
+            raise LayoutError(
+                f"array {key!r} holds Python objects (dtype {array.dtype}), and reading them could "
+                "run code; expected numbers. Write the store again without object arrays"
+            )
+        if max(array.shape, default=0) > GREATEST_EDGE:
+            raise LayoutError(
+                f"array {key!r} claims the shape {array.shape}; expected at most {GREATEST_EDGE} "
+                "along each axis. The store is damaged: write it again"
+            )
+        size = prod(array.chunks) * array.dtype.itemsize
+        if size > GREATEST_CHUNK:
+            raise LayoutError(
+                f"array {key!r} has chunks of {size / 2**30:.3g} GiB; expected at most "
+                f"{GREATEST_CHUNK / 2**30:g} GiB, to be held at once. Write it again in smaller "
+                "chunks, e.g. write_zarr(scene, 'chunked.zarr')"
+            )
+
+
+def _block_edges(variable: xr.DataArray, array: zarr.Array[Any], block: int) -> dict[Any, int]:
+    """One shard a block; where there are none, as many chunks as fit in it. All bands, one time."""
+    stored = array.shards or array.chunks
+    fitting = 0 if array.shards else block
+    edges: dict[Any, int] = {}
+    for dim, unit in zip(variable.dims, stored, strict=True):
+        if dim in (*ALIASES["y"], *ALIASES["x"]):
+            edges[dim] = unit * max(1, fitting // unit)
+        else:
+            edges[dim] = 1 if dim == "time" else variable.sizes[dim]
+    blocks = prod(ceil(variable.sizes[dim] / edge) for dim, edge in edges.items())
+    if blocks > GREATEST_BLOCKS:
+        raise LayoutError(
+            f"{variable.name} would be {blocks} blocks; expected at most {GREATEST_BLOCKS}. "
+            f"Use open_scene(..., block={4 * block}), or larger shards"
+        )
+    return edges
+
+
+def _pick(opened: xr.Dataset, variable: str) -> xr.DataArray:
+    found = sorted(map(str, opened.data_vars))
+    if variable not in found:
+        raise LayoutError(
+            f"the store has no variable {variable!r}; expected one of {found}. "
+            f"Use open_scene(..., variable={(found or [VARIABLE])[0]!r})"
+        )
+    return opened[variable]

@@ -1,0 +1,108 @@
+"""Stored numbers to float32 and back, one block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MISSING = 65535  # the last uint16: zarr's fill value and CF's _FillValue alike
+GREATEST_CODE = MISSING - 1
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How float32 values are stored.
+
+    Parameters
+    ----------
+    dtype
+        ``uint16``, where a value is ``code * scale_factor + add_offset``, or ``float32``, as is.
+    scale_factor, add_offset
+        In the units of the values.
+    """
+
+    dtype: np.dtype
+    scale_factor: float = 1.0
+    add_offset: float = 0.0
+
+    @property
+    def packed(self) -> bool:
+        """Whether values become codes."""
+        return self.dtype.kind == "u"
+
+    @property
+    def fill(self) -> int | float:
+        """What stands for nodata on disk."""
+        return MISSING if self.packed else float("nan")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value that can be stored."""
+        if not self.packed:
+            return -np.inf, np.inf
+        ends = (self.add_offset, GREATEST_CODE * self.scale_factor + self.add_offset)
+        return min(ends), max(ends)
+
+
+def encode_block(block: np.ndarray, packing: Packing) -> tuple[np.ndarray, int]:
+    """Round a block of (..., band, y, x) to the codes stored for it.
+
+    Returns
+    -------
+    (..., band, y, x), stored dtype
+        NaN becomes ``packing.fill``; what lies beyond ``packing.limits`` becomes the nearest limit.
+    int
+        How many values lay beyond.
+    """
+    if not packing.packed:
+        return block.astype(packing.dtype, copy=False), 0
+    codes = np.empty(block.shape, packing.dtype)
+    scratch = np.empty(block.shape[-2:], "float32")  # one band: the block needs no float copy
+    clipped = 0
+    for slab in np.ndindex(block.shape[:-2]):
+        clipped += _encode_slab(block[slab], packing, codes[slab], scratch)
+    return codes, clipped
+
+
+def decode_block(
+    block: np.ndarray, *, nodata: Sequence[float], scale: np.ndarray, offset: np.ndarray
+) -> np.ndarray:
+    """Decode a block of (..., band, y, x), of any number type, to float32.
+
+    Parameters
+    ----------
+    nodata
+        Values that become NaN; each fits the type of the block.
+    scale, offset : (band,), float64
+        Multiplied, then added.
+    """
+    # float32 holds 16-bit codes exactly; wider ones are multiplied before they are rounded.
+    wide = block.dtype.itemsize > 2 and block.dtype != np.float32
+    values = block.astype("float64" if wide else "float32")
+    with np.errstate(over="ignore"):  # a float64 nodata written for a float32 raster
+        for code in nodata:
+            values[block == block.dtype.type(code)] = np.nan
+    if (scale != 1).any():
+        values *= scale.astype(values.dtype)[:, None, None]
+    if (offset != 0).any():
+        values += offset.astype(values.dtype)[:, None, None]
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as such by fit
+        return values.astype("float32", copy=False)
+
+
+def _encode_slab(
+    values: np.ndarray, packing: Packing, codes: np.ndarray, scratch: np.ndarray
+) -> int:
+    """Encode one band into ``codes``; say how many values were clipped."""
+    np.subtract(values, np.float32(packing.add_offset), out=scratch, casting="same_kind")
+    scratch *= np.float32(1 / packing.scale_factor)
+    np.rint(scratch, out=scratch)
+    # Comparisons with NaN are False: nodata is neither too low nor too high.
+    clipped = int(np.count_nonzero(scratch < 0) + np.count_nonzero(scratch > GREATEST_CODE))
+    if clipped:
+        np.clip(scratch, 0, GREATEST_CODE, out=scratch)
+    np.copyto(scratch, MISSING, where=np.isnan(scratch))
+    np.copyto(codes, scratch, casting="unsafe")
+    return clipped

@@ -1,0 +1,139 @@
+"""Block, shard and chunk sizes.
+
+A chunk is what a reader decodes, a shard is what one task writes, and a block of dask is as large
+as a shard. A chunk holds whole HSI cells, and halves down to the overviews without cutting one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.errors import LayoutError
+
+LEAST_CHUNK, GREATEST_CHUNK = 256, 512  # pixels, the second excluded
+SHARD = 1280  # pixels: four chunks of the most common ratio, 164 MB of 50 uint16 bands
+CHUNKS_A_SHARD = 4  # along one edge
+BANDS_A_CHUNK = 10  # a false-colour image reads three chunks, a spectrum bands / 10
+BLOSC_LIMIT = 2**31 - 1  # bytes in one buffer
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one array is cut on disk.
+
+    Parameters
+    ----------
+    shape
+        (band, y, x), or (time, band, y, x).
+    shard
+        What one task writes: all bands of one time.
+    chunk
+        What is compressed together; whole chunks fill a shard.
+    dtype
+        As stored.
+    """
+
+    shape: tuple[int, ...]
+    shard: tuple[int, ...]
+    chunk: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shard: int = SHARD) -> Layout:
+        """Lay out an array of ``shape`` in shards of ``shard`` pixels squared.
+
+        Raises
+        ------
+        LayoutError
+            A shard edge that is no positive whole number, or that leaves chunks above 2 GiB.
+        """
+        edge = _expect_edge(shard)
+        chunk_bands = spectral_chunk(shape[-3])
+        rows, columns = (_cut(size, edge) for size in shape[-2:])
+        once = (1,) * (len(shape) - 3)
+        chunk = (*once, chunk_bands, rows[1], columns[1])
+        bands = chunk_bands * ceil(shape[-3] / chunk_bands)
+        layout = cls(shape, (*once, bands, rows[0], columns[0]), chunk, np.dtype(dtype))
+        if prod(chunk) * layout.dtype.itemsize > BLOSC_LIMIT:
+            raise LayoutError(
+                f"shard={shard} leaves chunks of {prod(chunk) * layout.dtype.itemsize / 2**30:.1f} "
+                f"GiB; expected at most 2 GiB. Use shard={SHARD}, or another multiple of 256"
+            )
+        return layout
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Blocks of dask that are one shard each, cut short at the far edges."""
+        pairs = zip(self.shape, self.shard, strict=True)
+        return tuple(
+            tuple(min(shard, size - start) for start in range(0, size, shard))
+            for size, shard in pairs
+        )
+
+    @property
+    def shards(self) -> int:
+        """Shards in all: the tasks it takes to write them, and the files they leave."""
+        return prod(len(along) for along in self.blocks)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether chunks go to disk by the shard; one shard alone is stored as its chunks."""
+        return self.shards > 1
+
+
+def chunk_edge(ratio: float) -> int:
+    """Find the edge of a chunk that holds whole HSI cells: ratio * 2**m, at least 256 pixels.
+
+    Examples
+    --------
+    >>> [chunk_edge(ratio) for ratio in (1, 4, 6, 20, 30, 10.5)]
+    [256, 256, 384, 320, 480, 256]
+    """
+    if ratio != int(ratio) or not 1 <= ratio < GREATEST_CHUNK:
+        return LEAST_CHUNK
+    edge = int(ratio)
+    while edge < LEAST_CHUNK:
+        edge *= 2
+    return edge
+
+
+def shard_edge(ratio: float) -> int:
+    """Find the edge of a shard, in pixels: four chunks.
+
+    Examples
+    --------
+    >>> shard_edge(20)
+    1280
+    """
+    return CHUNKS_A_SHARD * chunk_edge(ratio)
+
+
+def spectral_chunk(bands: int) -> int:
+    """Find the bands of a chunk: about ten, so that the last chunk is nearly full too.
+
+    Examples
+    --------
+    >>> [spectral_chunk(bands) for bands in (3, 50, 128, 224)]
+    [3, 10, 10, 11]
+    """
+    pieces = max(1, round(bands / BANDS_A_CHUNK))
+    return ceil(bands / pieces)
+
+
+def _expect_edge(shard: int) -> int:
+    if isinstance(shard, bool) or not isinstance(shard, int | np.integer) or shard < 1:
+        raise LayoutError(
+            f"shard is {shard!r}; expected its edge as a whole number of pixels. Use shard={SHARD}"
+        )
+    return int(shard)
+
+
+def _cut(size: int, shard: int) -> tuple[int, int]:
+    """Cut one axis into shards and chunks; a short axis gets smaller ones, not padding."""
+    fitting = (chunk for chunk in range(GREATEST_CHUNK - 1, 127, -1) if shard % chunk == 0)
+    chunk = min(next(fitting, shard), size)
+    return min(shard, chunk * ceil(size / chunk)), chunk
