@@ -2,56 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.pairs import Pairs
 
 Array = npt.NDArray[np.float64]
 
+DRAWN = 20_000  # spectra on which the network's own error is measured
+EXTRAPOLATION = 0.5  # how far beyond the training pixels they lie, in differences of two of them
+SNR = 40.0  # dB; the MSI's noise is not known, and the published simulations take this
 
-def project_on_msi(
-    network: DenseNetwork, srf: Array, covariance: Array, noise: Array
-) -> DenseNetwork:
+
+def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
     r"""The network followed by the minimum-variance update towards the observed MSI.
 
     Parameters
     ----------
     network
-        In the cube's units on both sides.
-    srf
-        R: (msi_band, band), rows summing to one.
-    covariance
-        C: (band, band), of the cube's pixels: the directions in which spectra differ.
-    noise
-        N: (msi_band,), variance of the MSI's noise, in the cube's units squared.
+        In the cube's units on both sides, unclipped.
+    pairs
+        What it was trained on.
+    seed
+        Of the spectra on which its error is measured.
 
     Notes
     -----
-    With the network's answer :math:`x` to the MSI pixel :math:`m`,
+    With the network's answer :math:`x` to the MSI pixel :math:`m`, its error's covariance
+    :math:`P` and the MSI's noise :math:`N`,
 
-    .. math:: x' = x + K (m - R x), \quad K = C R^T (R C R^T + N)^{-1},
+    .. math:: x' = x + K (m - R x), \quad K = P R^T (R P R^T + N)^{-1},
 
-    the update of a Kalman filter: afterwards :math:`R x' = m` up to the noise. It is affine in
-    :math:`x` and :math:`m`, so :math:`(I - K R)` multiplies the last layer and :math:`K` joins the
-    direct one.
+    the update of a Kalman filter: afterwards :math:`R x' = m` up to the noise, and the correction
+    goes where the network errs most. It is affine in :math:`x` and :math:`m`, so it costs nothing
+    per pixel: :math:`I - K R` multiplies the last layer and :math:`K` joins the direct one.
+
+    P is the network's own error, not the covariance of the scene: a network that already agrees
+    with m should not have m's noise written into every band.
     """
-    gain = kalman_gain(srf, covariance, noise)
-    kept = np.eye(network.bands) - gain @ srf
+    power = (pairs.msi.astype("float64") ** 2).mean(axis=0)
+    noise = np.maximum(power / 10 ** (SNR / 10), np.finfo("float32").tiny)
+    gain = kalman_gain(pairs.srf, error_covariance(network, pairs, seed=seed), noise)
+    kept = np.eye(network.bands) - gain @ pairs.srf
     updated = network.then(kept, np.zeros(network.bands))
-    return DenseNetwork(
-        hidden=updated.hidden,
-        branches=updated.branches,
-        output=updated.output,
-        direct=(updated.direct + gain).astype("float32"),
-        bias=updated.bias,
-        slope=updated.slope,
-        skips=updated.skips,
-    )
+    return replace(updated, direct=(updated.direct + gain).astype("float32"))
+
+
+def error_covariance(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
+    """P: (band, band), mean outer product of the errors on spectra beyond the training pixels.
+
+    A pixel of the cube is a mixture, the sharper pixels of the mosaic lie outside the hull of
+    such mixtures, and there the errors are larger than on the training pixels themselves.
+    """
+    random = np.random.default_rng(seed)
+    one, other = random.integers(0, len(pairs.hsi), (2, DRAWN))
+    reach = EXTRAPOLATION * random.random((DRAWN, 1), dtype="float32")
+    spectra = pairs.hsi[one] + reach * (pairs.hsi[one] - pairs.hsi[other])
+    spectra = np.maximum(spectra, pairs.hsi.min(axis=0))
+    seen = (spectra @ pairs.srf.T.astype("float32")).T  # (msi_band, pixel)
+    errors = network(np.ascontiguousarray(seen[:, None]))[:, 0].T.astype("float64") - spectra
+    return np.asarray(errors.T @ errors / DRAWN)
 
 
 def kalman_gain(srf: Array, covariance: Array, noise: Array) -> Array:
-    """K: (band, msi_band), see :func:`project_on_msi`."""
+    """K: (band, msi_band), see :func:`obey_msi`; ``noise`` is the variance in each MSI band."""
     seen = srf @ covariance  # (msi_band, band)
     innovation = seen @ srf.T + np.diag(noise)
     return np.asarray(np.linalg.solve(innovation, seen).T)
