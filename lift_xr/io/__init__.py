@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.errors import LayoutError, SpectralError
-from lift_xr.io.raster import open_raster
+from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.store import open_store
 from lift_xr.io.write import write_zarr
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
@@ -29,6 +29,7 @@ def open_scene(
     wavelength: npt.ArrayLike | None = None,
     fwhm: npt.ArrayLike | None = None,
     units: str | None = None,
+    alpha: Alpha = "mask",
     block: int = BLOCK,
 ) -> xr.DataArray:
     """Open a scene lazily: Zarr, GeoTIFF and COG, VRT or ENVI.
@@ -43,6 +44,10 @@ def open_scene(
         Centre and width of each band, instead of what the file says.
     units
         Of ``wavelength`` and ``fwhm``, or of the file's own where it names none: nm, um or m.
+    alpha
+        What a band is that a raster file marks as alpha: ``"mask"`` makes transparent pixels NaN
+        and leaves the band out; ``"keep"`` takes it as data, for the near infrared of four-band
+        images, which many programs write with that mark.
     block
         Block edge in pixels. Blocks of a Zarr array are its shards; without
         shards, as many of its chunks as fit in ``block``.
@@ -62,14 +67,18 @@ def open_scene(
     SpectralError, GridError
         Wavelengths without units, pixels at no regular distance.
     """
-    data = _opened(source, variable=variable, block=block)
+    data = _opened(source, variable=variable, block=block, alpha=alpha)
     name = _name_of(source)
     scene = with_dims(raster_of(data, name=name), name=name)
     scene = _with_wavelengths(scene, wavelength, fwhm, units, name=name)
     return expect_scene(scene, name=name, block=block)
 
 
-def _opened(source: Any, *, variable: str | None, block: int) -> xr.DataArray | xr.Dataset:
+def _opened(
+    source: Any, *, variable: str | None, block: int, alpha: Alpha
+) -> xr.DataArray | xr.Dataset:
+    if alpha not in get_args(Alpha):
+        raise ValueError(f"alpha is {alpha!r}; expected 'mask' or 'keep'")
     if _is_zarr(source):
         return open_store(source, variable=variable, block=block)
     path = Path(source)
@@ -78,7 +87,7 @@ def _opened(source: Any, *, variable: str | None, block: int) -> xr.DataArray | 
             f"{path.name} is {path.suffix[1:]}; expected Zarr, GeoTIFF or ENVI. "
             f"Use xr.open_dataset({str(path)!r}, chunks={{}}) and pass one of its variables"
         )
-    return open_raster(os.fspath(source), block=block)
+    return open_raster(os.fspath(source), block=block, alpha=alpha)
 
 
 def _is_zarr(source: Any) -> bool:

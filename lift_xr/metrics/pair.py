@@ -26,6 +26,7 @@ def expect_pair(
     """
     for name, cube in (("estimate", estimate), ("reference", reference)):
         _expect_cube(cube, name)
+    estimate = _settled(estimate, reference)
     for dim in dict.fromkeys((*estimate.dims, *reference.dims)):
         _expect_same(estimate, reference, dim)
     _expect_same_wavelengths(estimate, reference)
@@ -40,6 +41,17 @@ def _expect_cube(cube: xr.DataArray, name: str) -> None:
             f"{name} has dimensions {cube.dims}; expected band, y and x. "
             f"Use {name} = {name}.rename({{...: {missing[0]!r}}}) or .expand_dims({missing[0]!r})"
         )
+
+
+def _settled(estimate: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    """Take the reference's pixel centres where they differ by a file format's rounding only."""
+    for dim in ("y", "x"):
+        if dim in estimate.indexes and dim in reference.indexes:
+            here, there = (cube.indexes[dim].to_numpy() for cube in (estimate, reference))
+            grain = np.abs(np.diff(there)).min() / 1000 if len(there) > 1 else 0.0
+            if here.shape == there.shape and np.allclose(here, there, rtol=0, atol=grain):
+                estimate = estimate.assign_coords({dim: reference[dim]})
+    return estimate
 
 
 def _expect_same(estimate: xr.DataArray, reference: xr.DataArray, dim: Hashable) -> None:

@@ -413,3 +413,11 @@ def test_impossible_settings_are_refused() -> None:
         uiqi(estimate, reference, window=1)
     with pytest.raises(SpectralError, match="variant is 'paper'; expected 'textbook' or 'sewar'"):
         score(estimate, reference, ratio=4, variant="paper")  # type: ignore[arg-type]
+
+
+def test_coordinates_that_a_file_rounded_are_the_same_place() -> None:
+    scene = located(8, 8, spacing=0.05)
+    rounded = scene.assign_coords(y=scene.y + 1e-9)
+    assert float(rmse(rounded, scene).max()) == 0
+    with pytest.raises(GridError, match="y of estimate and reference differ"):
+        rmse(scene.assign_coords(y=scene.y + 0.01), scene)
