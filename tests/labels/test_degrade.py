@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import published
-from lift_xr import degrade as steps
 from lift_xr import psf
-from lift_xr.degrade import degrade
+from lift_xr.degrade import add_noise, decimate, degrade, normalise
 from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import Grid, compare
 from lift_xr.scene import expect_scene
@@ -54,7 +53,7 @@ def test_nothing_is_computed_while_building() -> None:
 
     scene = located().chunk(y=10)
     scene = scene.copy(data=scene.data.map_blocks(fail, dtype="float32", meta=scene.data._meta))
-    for made in (*everything(scene), steps.normalise(scene)):
+    for made in (*everything(scene), normalise(scene)):
         assert isinstance(made.data, da.Array)
         assert made.dtype == made.data.dtype == "float32"
 
@@ -172,7 +171,7 @@ def test_noise_has_the_asked_for_strength() -> None:
     scene = on_grid(
         np.stack([np.full((200, 200), level, "float32") for level in (0.1, 0.8)])
     ).chunk(y=37)
-    noise = (steps.add_noise(scene, snr=20, seed=1) - scene).values
+    noise = (add_noise(scene, snr=20, seed=1) - scene).values
     np.testing.assert_allclose(noise.std(axis=(1, 2)), [0.01, 0.08], rtol=0.02)
     np.testing.assert_allclose(noise.mean(axis=(1, 2)), 0, atol=0.001)
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.02
@@ -181,7 +180,7 @@ def test_noise_has_the_asked_for_strength() -> None:
 def test_seeds_and_sensors_have_noise_of_their_own() -> None:
     scene = located()
     noisy = [
-        steps.add_noise(scene, snr=20, seed=seed, stream=stream).values
+        add_noise(scene, snr=20, seed=seed, stream=stream).values
         for seed, stream in ((0, 0), (1, 0), (0, 1))
     ]
     assert (noisy[0] != noisy[1]).mean() > 0.9
@@ -190,9 +189,9 @@ def test_seeds_and_sensors_have_noise_of_their_own() -> None:
 
 def test_noise_over_time_differs_from_time_to_time() -> None:
     scene = xr.concat([located(), located()], "time")
-    noise = steps.add_noise(scene, snr=20) - scene
+    noise = add_noise(scene, snr=20) - scene
     assert (noise[0] != noise[1]).mean() > 0.9
-    np.testing.assert_array_equal(noise[0].values, (steps.add_noise(located(), snr=20) - located()))
+    np.testing.assert_array_equal(noise[0].values, (add_noise(located(), snr=20) - located()))
 
 
 def test_normalise_is_between_exact_percentiles() -> None:
@@ -200,14 +199,14 @@ def test_normalise_is_between_exact_percentiles() -> None:
     values = scene.values[np.isfinite(scene.values)].astype("float64")
     low, high = np.percentile(values, [2, 90])
     expected = np.clip((scene.values - low) / (high - low), 0, 1)
-    found = steps.normalise(scene.chunk(y=7, x=9), percentiles=(2, 90))
+    found = normalise(scene.chunk(y=7, x=9), percentiles=(2, 90))
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
 
 
 def test_decimate_is_the_mean_of_blocks() -> None:
     scene = located(8, 12).chunk(y=3, x=5)
     expected = scene.coarsen(y=4, x=4).mean()
-    xr.testing.assert_allclose(steps.decimate(scene, ratio=4), expect_scene(expected))
+    xr.testing.assert_allclose(decimate(scene, ratio=4), expect_scene(expected))
 
 
 def test_bad_requests_are_refused() -> None:
@@ -227,10 +226,10 @@ def test_bad_requests_are_refused() -> None:
     with pytest.raises(GridError, match="boundary is 'wrap'; expected 'renormalise' or 'zero'"):
         degrade(truth, ratio=4, srf=MATRIX, boundary="wrap")  # type: ignore[arg-type]
     with pytest.raises(SpectralError, match="percentiles are 99 and 1; expected 0 <= low < high"):
-        steps.normalise(truth, percentiles=(99, 1))
+        normalise(truth, percentiles=(99, 1))
     with pytest.raises(SpectralError, match="4 bands without wavelengths"):
         degrade(truth, ratio=4, srf="ikonos")
     with pytest.raises(SpectralError, match="2 columns but hsi has 4 bands"):
         degrade(truth, ratio=4, srf=np.ones((1, 2)))
     with pytest.raises(SpectralError, match="snr is nan dB; expected a finite number"):
-        steps.add_noise(truth, snr=np.nan)
+        add_noise(truth, snr=np.nan)
