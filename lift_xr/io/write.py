@@ -18,12 +18,13 @@ import zarr
 import zarr.codecs
 
 from lift_xr.decode import PACKING
+from lift_xr.encode import encode_block
 from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
 from lift_xr.io.compute import compute_shards
 from lift_xr.io.place import expect_place
 from lift_xr.io.store import ABOUT, LEVEL, VARIABLE, VERSION
-from lift_xr.packing import GREATEST_CODE, Packing, encode_block
+from lift_xr.packing import GREATEST_CODE, Packing
 from lift_xr.plan import SHARD, Layout
 from lift_xr.scene import expect_scene
 
@@ -190,13 +191,13 @@ def write_shard(
     block_id: tuple[int, ...],
 ) -> np.ndarray:
     """Encode one block and write it as one whole shard; the status is its clipped values."""
-    codes, clipped = encode_block(block, packing)
+    encoded = encode_block(block, packing)
     starts = [index * edge for index, edge in zip(block_id, shard, strict=True)]
     window = tuple(
-        slice(start, start + size) for start, size in zip(starts, codes.shape, strict=True)
+        slice(start, start + size) for start, size in zip(starts, block.shape, strict=True)
     )
-    _array(target)[window] = codes
-    return np.full((1,) * block.ndim, clipped, "int64")
+    _array(target)[window] = encoded.codes
+    return np.full((1,) * block.ndim, encoded.clipped, "int64")
 
 
 def finalize(store: Any) -> None:
