@@ -1,4 +1,4 @@
-"""Scenes in and out of files: ``open_scene`` picks the reader by suffix, ``write_zarr`` writes."""
+"""Scenes in and out of files: ``open_scene`` reads, ``write_zarr`` and ``export`` write."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.io.cog import export
 from lift_xr.io.raster import open_raster
 from lift_xr.io.store import levels, open_store
 from lift_xr.io.write import write_zarr
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
-__all__ = ["levels", "open_scene", "write_zarr"]
+__all__ = ["export", "levels", "open_scene", "write_zarr"]
 
 RASTERS = {".tif", ".tiff", ".vrt"}
 OTHERS = {".nc", ".nc4", ".h5", ".hdf5", ".he5"}

@@ -13,6 +13,8 @@ from dask.base import tokenize
 
 from lift_xr.packing import decode_block
 
+READ = "read"  # begins the names of arrays that are read and nothing else
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -66,10 +68,25 @@ class Decoded:
 
 def blocks_of(stored: Decoded, edges: Sequence[int]) -> da.Array:
     """Cut a stored array into lazy blocks of ``edges``."""
+    return _blocks(stored, tuple(edges), f"{READ}-{tokenize(stored, tuple(edges))}")
+
+
+def read_apart(data: da.Array, index: tuple[slice, ...]) -> da.Array:
+    """Index an array, reading no more than that even where other parts are computed along.
+
+    dask fuses a slice into a read only where it is the one slice of it: two bands of a block,
+    computed together, would read the block. Under names of their own they are two reads. What is
+    more than a read is computed once, and indexed.
+    """
+    if not data.name.startswith(f"{READ}-"):
+        return data[index]
+    (original,) = data.dask.layers[f"original-{data.name}"].values()
+    stored = getattr(original, "value", original)
+    return _blocks(stored, data.chunks, f"{data.name}-{tokenize(index)}")[index]
+
+
+def _blocks(stored: Decoded, chunks: tuple[Any, ...], name: str) -> da.Array:
     blocks: da.Array = da.from_array(
-        stored,
-        chunks=tuple(edges),
-        name=f"read-{tokenize(stored, tuple(edges))}",
-        meta=np.empty((0,) * stored.ndim, "float32"),
+        stored, chunks=chunks, name=name, meta=np.empty((0,) * stored.ndim, "float32")
     )
     return blocks
