@@ -58,7 +58,7 @@ def open_store(
     )
     for key, array in rasters.items():
         edges = _block_edges(opened[key], array, block)
-        opened[key] = _with_blocks(opened[key], array, edges, stamp=_run_of(root))
+        opened[key] = _with_blocks(opened[key], array, edges, stamp=_content_of(root))
     return opened if variable is None else _pick(opened, variable)
 
 
@@ -148,9 +148,10 @@ def _height_and_width(array: zarr.Array[Any]) -> tuple[int, int]:
     return array.shape[places.get("y", -2)], array.shape[places.get("x", -1)]
 
 
-def _run_of(root: zarr.Group) -> str:
+def _content_of(root: zarr.Group) -> str:
+    """Read what names the pixels of a store of ours: the digest of all their checksums."""
     about = root.attrs.get(ABOUT)
-    return str(about.get("run", "")) if isinstance(about, dict) else ""
+    return str(about.get("content", "")) if isinstance(about, dict) else ""
 
 
 def _expect_whole(about: Any, source: Any) -> None:
@@ -166,7 +167,7 @@ def _expect_whole(about: Any, source: Any) -> None:
         raise LayoutError(
             f"{source} is incomplete: its run was interrupted, and what is missing would read as "
             "nodata; expected a store with every shard written. "
-            "Finish it with write_zarr(fused, store, overwrite=True)"
+            "Finish it with write_zarr(fused, store, resume=True)"
         )
 
 
