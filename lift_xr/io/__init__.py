@@ -13,11 +13,12 @@ import xarray as xr
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
 from lift_xr.io.raster import open_raster
+from lift_xr.io.status import Status, status
 from lift_xr.io.store import levels, open_store
-from lift_xr.io.write import write_zarr
+from lift_xr.io.write import WriteFailed, write_zarr
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
-__all__ = ["export", "levels", "open_scene", "write_zarr"]
+__all__ = ["Status", "WriteFailed", "export", "levels", "open_scene", "status", "write_zarr"]
 
 RASTERS = {".tif", ".tiff", ".vrt"}
 OTHERS = {".nc", ".nc4", ".h5", ".hdf5", ".he5"}
