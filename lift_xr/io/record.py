@@ -77,9 +77,12 @@ def read_progress(store: Any, each: Pass) -> Progress:
 
 
 def all_progress(store: Any) -> dict[int, Progress]:
-    """Read the records of all passes, by the first level of each."""
-    group: Any = zarr.open_group(store, path=RECORD, mode="r", use_consolidated=False)
-    found = {}
+    """Read the records of all passes, by the first level of each; none of a store half made."""
+    found: dict[int, Progress] = {}
+    try:
+        group: Any = zarr.open_group(store, path=RECORD, mode="r", use_consolidated=False)
+    except FileNotFoundError:
+        return found
     for name, array in sorted(group.arrays(), key=lambda member: int(member[0])):
         found[int(name)] = Progress(np.asarray(array[...]), tuple(array.attrs["columns"]))
     return found

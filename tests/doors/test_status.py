@@ -74,6 +74,13 @@ def test_any_store_tells_what_is_done():
     assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True)
 
 
+def test_a_store_that_is_still_being_made_has_nothing_done(tmp_path):
+    whole = write_zarr(scene(), tmp_path / "s.zarr", shard=100)
+    (tmp_path / "half.zarr").mkdir()
+    (tmp_path / "half.zarr/zarr.json").write_bytes((whole / "zarr.json").read_bytes())
+    assert status(tmp_path / "half.zarr").done == 0
+
+
 def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         status(tmp_path / "nothing.zarr")
