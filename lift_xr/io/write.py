@@ -119,10 +119,10 @@ def write_zarr(
     passes = passes_of(scene.shape, _expect_dtype(dtype), shard=shard)
     packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
     scene = scene.assign_attrs(_plain_attrs(scene.attrs))
-    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data))
     share = _expect_part(part, overwrite=overwrite)
     joins = resume or part is not None
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
+    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data))
     if found == "zarr" and joins:
         expect_same_run(store, blueprint)
     elif found == "zarr":

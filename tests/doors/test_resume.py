@@ -22,10 +22,11 @@ from zarr.storage import MemoryStore
 from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, write_zarr
 from lift_xr.io.interrupt import Interrupted, stop_when_told
+from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress
 from lift_xr.io.write import WriteFailed
 from tests.clusters import two_workers
-from tests.scenes import on_grid
+from tests.scenes import located, on_grid
 
 SHAPE, SHARD = (2, 1100, 60), 100  # 11 shards of full resolution, and 3 levels by them
 
@@ -356,9 +357,32 @@ def test_another_model_grid_or_input_is_not_mixed_in(tmp_path):
     moved = scene().assign_coords(x=scene().x + 1)
     with pytest.raises(LayoutError, match=r"another run: coordinates is .* and was"):
         write_zarr(moved, store, shard=SHARD, part=(1, 2))
-    elsewhere = open_scene(write_zarr(scene(), MemoryStore(), shard=SHARD))
+
+
+def test_another_day_of_the_same_place_is_not_mixed_in(tmp_path):
+    def lifted(mosaic: xr.DataArray, block: int) -> xr.DataArray:
+        mosaic.rio.write_crs(32615).rio.to_raster(tmp_path / "msi.tif")
+        return (open_scene(tmp_path / "msi.tif", block=block) / 2).assign_attrs(units="1")
+
+    monday = located(50, 60, spacing=2.0)
+    store = write_zarr(lifted(monday, 16), tmp_path / "s.zarr", shard=16)
+    write_zarr(lifted(monday, 25), store, shard=16, resume=True)  # other blocks, same mosaic
     with pytest.raises(LayoutError, match="another run: inputs is"):
-        write_zarr(elsewhere.assign_attrs(scene().attrs), store, shard=SHARD, resume=True)
+        write_zarr(lifted(monday[::-1], 16), store, shard=16, resume=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (2, 3, 5, 70), (9, 40)])
+def test_inputs_are_told_apart_by_their_pixels_whatever_their_chunks(shape):
+    values = np.random.default_rng(0).random(shape, dtype="float32")
+    prints = set()
+    for chunk in (1, 7):
+        stored = zarr.create_array(MemoryStore(), data=values, chunks=(chunk,) * len(shape))
+        prints.add(fingerprint(da.from_array(stored, chunks=chunk + 1) * 2))
+    assert len(prints) == 1
+    assert (
+        fingerprint(da.from_array(zarr.create_array(MemoryStore(), data=values / 2)))
+        != prints.pop()
+    )
 
 
 def test_what_write_zarr_did_not_begin_is_not_resumed(tmp_path):
