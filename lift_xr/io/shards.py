@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 
 from lift_xr.encode import encode_block
+from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import as_store, flags_path, level_path
 from lift_xr.io.record import checksum, done_row, mark_failing, record_path
 from lift_xr.overview import halve
@@ -53,16 +54,18 @@ class Target:
 def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarray:
     """Encode one block of full resolution and write it, its flags and its overviews."""
     encoded = encode_block(block, target.packing, trained=target.trained)
-    sums = _write_levels(encoded.codes, target, block_id)
     *once, _, rows, columns = _window(block_id, target.each.layouts[0].shard, block.shape)
-    _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
-    return _record(target, block_id, encoded.clipped, [*sums, checksum(encoded.flags)])
+    with one_codec_at_a_time():
+        sums = _write_levels(encoded.codes, target, block_id)
+        _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
+        return _record(target, block_id, encoded.clipped, [*sums, checksum(encoded.flags)])
 
 
 def write_overview(target: Target, block_id: Index) -> np.ndarray:
     """Halve what the last level of the pass before holds, and write it and its own overviews."""
-    sums = _write_levels(_read_half(target, block_id), target, block_id)
-    return _record(target, block_id, 0, sums)
+    with one_codec_at_a_time():
+        sums = _write_levels(_read_half(target, block_id), target, block_id)
+        return _record(target, block_id, 0, sums)
 
 
 def record_failure(target: Target, index: Index) -> None:

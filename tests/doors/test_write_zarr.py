@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import dask
 import dask.array as da
+import numcodecs.blosc
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
@@ -178,6 +181,27 @@ def test_reading_lifting_and_writing_a_shard_is_one_task(monkeypatch, tmp_path):
     (optimized,) = dask.optimize(statuses)
     assert statuses.size == 12
     assert len(dict(optimized.dask)) <= statuses.size + 2
+
+
+def test_as_many_chunks_are_encoded_at_once_as_there_are_threads(tmp_path, monkeypatch):
+    inside, most, lock, encode = set(), [0], threading.Lock(), numcodecs.blosc.Blosc.encode
+
+    def watched(codec: Any, buffer: Any) -> Any:
+        token = object()
+        with lock:
+            inside.add(token)
+            most[0] = max(most[0], len(inside))
+        time.sleep(0.001)
+        encoded = encode(codec, buffer)
+        inside.discard(token)
+        return encoded
+
+    monkeypatch.setattr(numcodecs.blosc.Blosc, "encode", watched)
+    before = zarr.config.get("async.concurrency")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        write_zarr(fused(600, 600), tmp_path / "s.zarr", shard=256)
+    assert 1 <= most[0] <= 2
+    assert zarr.config.get("async.concurrency") == before
 
 
 def test_each_task_returns_one_number(monkeypatch):
