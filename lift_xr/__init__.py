@@ -1,1 +1,52 @@
-"""Fine hyperspectral scenes from a coarse cube and a fine mosaic, at any size."""
+"""Fine hyperspectral scenes from a coarse cube and a fine mosaic, at any size.
+
+>>> import lift_xr
+>>> scene = lift_xr.synthetic.scene(shape=(320, 320), ratio=20)
+>>> fused = lift_xr.fuse(scene.hsi, scene.msi, scene.srf, method="linear")
+"""
+
+# Eager on purpose: several functions share their module's name, and importing the module first
+# would hide the function. None of these loads torch; plot, which loads matplotlib, waits.
+from importlib import import_module
+from types import ModuleType
+
+from lift_xr import synthetic
+from lift_xr.blind import estimate_srf
+from lift_xr.degrade import degrade
+from lift_xr.errors import GridError, LayoutError, SpectralError
+from lift_xr.fuse import fit, fuse, predict
+from lift_xr.io import open_scene, write_zarr
+from lift_xr.metrics import ergas, psnr, rmse, sam, score, ssim, uiqi
+from lift_xr.models import Model, load_model
+from lift_xr.srf import SRF
+
+__all__ = [
+    "SRF",
+    "GridError",
+    "LayoutError",
+    "Model",
+    "SpectralError",
+    "degrade",
+    "ergas",
+    "estimate_srf",
+    "fit",
+    "fuse",
+    "load_model",
+    "open_scene",
+    "plot",
+    "predict",
+    "psnr",
+    "rmse",
+    "sam",
+    "score",
+    "ssim",
+    "synthetic",
+    "uiqi",
+    "write_zarr",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "plot":
+        return import_module("lift_xr.plot")
+    raise AttributeError(f"module 'lift_xr' has no attribute {name!r}")

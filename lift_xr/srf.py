@@ -474,7 +474,9 @@ def apply(matrix: xr.DataArray, hsi: xr.DataArray) -> xr.DataArray:
     )
     seen = seen.rename(msi_band="band").transpose(*order).rename("msi_lr")
     # The CRS is an attribute of a coordinate, and keep_attrs=False took those too.
-    seen = seen.assign_coords({k: each for k, each in hsi.coords.items() if "band" not in each.dims})
+    seen = seen.assign_coords(
+        {k: each for k, each in hsi.coords.items() if "band" not in each.dims}
+    )
     seen = seen.assign_coords(band=matrix["msi_band"].to_numpy())
     if "msi_wavelength" not in matrix.coords:
         return seen

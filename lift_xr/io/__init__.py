@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import xarray as xr
 
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
-from lift_xr.io.raster import open_raster
+from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.status import Status, status
 from lift_xr.io.store import levels, open_store
 from lift_xr.io.write import WriteFailed, write_zarr
@@ -32,6 +32,7 @@ def open_scene(
     fwhm: npt.ArrayLike | None = None,
     units: str | None = None,
     level: int | None = None,
+    alpha: Alpha = "mask",
     block: int = BLOCK,
 ) -> xr.DataArray:
     """Open a scene lazily: Zarr, GeoTIFF and COG, VRT or ENVI.
@@ -49,6 +50,10 @@ def open_scene(
     level
         Which overview of a Zarr store: pixels are 2**level as wide as those of full resolution,
         level 0 or None. ``levels`` lists the sizes.
+    alpha
+        What a band is that a raster file marks as alpha: ``"mask"`` makes transparent pixels NaN
+        and leaves the band out; ``"keep"`` takes it as data, for the near infrared of four-band
+        images, which many programs write with that mark.
     block
         Block edge in pixels. Blocks of a Zarr array are its shards; without
         shards, as many of its chunks as fit in ``block``.
@@ -69,7 +74,7 @@ def open_scene(
     SpectralError, GridError
         Wavelengths without units, pixels at no regular distance.
     """
-    data = _opened(source, variable=variable, level=level, block=block)
+    data = _opened(source, variable=variable, level=level, block=block, alpha=alpha)
     name = _name_of(source)
     scene = with_dims(raster_of(data, name=name), name=name)
     scene = _with_wavelengths(scene, wavelength, fwhm, units, name=name)
@@ -77,8 +82,10 @@ def open_scene(
 
 
 def _opened(
-    source: Any, *, variable: str | None, level: int | None, block: int
+    source: Any, *, variable: str | None, level: int | None, block: int, alpha: Alpha
 ) -> xr.DataArray | xr.Dataset:
+    if alpha not in get_args(Alpha):
+        raise ValueError(f"alpha is {alpha!r}; expected 'mask' or 'keep'")
     if _is_zarr(source):
         return open_store(source, variable=variable, block=block, level=level or 0)
     path = Path(source)
@@ -93,7 +100,7 @@ def _opened(
             f"resolution. Use rioxarray.open_rasterio({str(path)!r}, overview_level={level - 1}), "
             "if it has overviews"
         )
-    return open_raster(os.fspath(source), block=block)
+    return open_raster(os.fspath(source), block=block, alpha=alpha)
 
 
 def _is_zarr(source: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask.array as da
 import numpy as np
@@ -19,11 +19,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from lift_xr.decode import decode
 from lift_xr.errors import LayoutError, SpectralError
 
+Alpha = Literal["mask", "keep"]
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".envi", ".raw")
 
 
-def open_raster(source: str, *, block: int) -> xr.DataArray:
-    """Open a file that GDAL reads.
+def open_raster(source: str, *, block: int, alpha: Alpha) -> xr.DataArray:
+    """Open a file that GDAL reads; see ``open_scene`` for ``alpha``.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def open_raster(source: str, *, block: int) -> xr.DataArray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # open_scene counts pixels
             with rasterio.open(path) as opened:
-                return _labelled(_lazy(path, block=block), opened)
+                return _labelled(_lazy(path, block=block), opened, alpha)
     except RasterioIOError as error:
         raise LayoutError(
             f"{path} cannot be read as a raster ({error}); expected Zarr, GeoTIFF or ENVI. "
@@ -81,7 +82,7 @@ def _lazy(path: str, *, block: int) -> xr.DataArray:
     return opened
 
 
-def _labelled(raster: xr.DataArray, source: Any) -> xr.DataArray:
+def _labelled(raster: xr.DataArray, source: Any, alpha: Alpha) -> xr.DataArray:
     """Exchange GDAL's free-form attributes for the few that mean something here."""
     envi = source.tags(ns="ENVI")
     raster = raster.drop_vars(("wavelength", "fwhm", "bbl"), errors="ignore")
@@ -89,7 +90,7 @@ def _labelled(raster: xr.DataArray, source: Any) -> xr.DataArray:
     raster = raster.assign_coords(_from_header(envi, source) or _from_band_tags(source))
     if source.crs is None and source.transform.is_identity:
         raster = raster.drop_vars(("y", "x", "spatial_ref"), errors="ignore")
-    if ColorInterp.alpha in source.colorinterp:
+    if alpha == "mask" and ColorInterp.alpha in source.colorinterp:
         raster = _without_alpha(decode(raster), source.colorinterp.index(ColorInterp.alpha))
     return raster
 

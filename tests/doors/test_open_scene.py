@@ -162,6 +162,15 @@ def test_transparent_pixels_are_nodata_and_alpha_is_no_band(tmp_path):
     assert (scene.isel(y=slice(2, None)) == 9).all()
 
 
+def test_a_band_that_only_carries_the_mark_of_alpha_can_be_kept(tmp_path):
+    infrared = np.full((4, 6, 5), 9, "uint8")
+    infrared[3, :2] = 0
+    path = write_raster(tmp_path / "mosaic.tif", infrared, photometric="RGB", alpha="yes")
+    np.testing.assert_array_equal(open_scene(path, alpha="keep"), infrared)
+    with pytest.raises(ValueError, match="alpha is 'drop'; expected 'mask' or 'keep'"):
+        open_scene(path, alpha="drop")
+
+
 def test_a_raster_without_a_place_counts_its_pixels(tmp_path):
     path = write_raster(tmp_path / "photo.tif", crs=None, transform=rasterio.Affine.identity())
     scene = open_scene(path)

@@ -1,0 +1,46 @@
+"""The command line, ``lift-xr``: arguments in, one verb called, an exit code out."""
+
+from __future__ import annotations
+
+import click
+
+from lift_xr.cli.exits import Verbs
+from lift_xr.cli.verbs import demo, fit, fuse, info
+
+__all__ = ["main"]
+
+EPILOG = """\b
+Start here:
+  lift-xr demo                      see it work on a generated scene
+  lift-xr info hsi.zarr mosaic.tif  what lift-xr sees in your files
+  lift-xr fuse hsi.zarr mosaic.tif --srf ikonos --out fused.zarr
+
+\b
+Exit codes:
+  0   done
+  1   a bug: please report it with the traceback
+  2   wrong usage or input
+  75  interrupted (Ctrl-C, SIGTERM)
+"""
+
+
+@click.group(
+    cls=Verbs,
+    name="lift-xr",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="lift-xr", prog_name="lift-xr")
+@click.option(
+    "--debug", is_flag=True, envvar="LIFT_XR_DEBUG", help="Show tracebacks (or LIFT_XR_DEBUG=1)."
+)
+def main(debug: bool) -> None:
+    """Fine hyperspectral scenes from a coarse cube and a fine mosaic, at any size.
+
+    A network learns, from the hyperspectral scene (HSI) alone, how colours become spectra, and
+    lifts every pixel of the multispectral mosaic (MSI), block by block.
+    """
+
+
+for verb in (demo, info, fit, fuse):
+    main.add_command(verb)

@@ -1,0 +1,146 @@
+"""How a command ends: the exit code, and what a person reads when it was not 0."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import IO, Any
+
+import click
+
+WRONG_INPUT, INTERRUPTED = 2, 75
+
+# What a wrong path raises; every other OSError is the machine's, not the user's.
+PATH_ERRORS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+# "Pass overwrite=True" is advice for Python; at the command line it is "Pass --overwrite".
+KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(])", re.IGNORECASE)
+
+
+class Refused(click.ClickException):
+    """Something the user can put right: one line, no traceback."""
+
+    exit_code = WRONG_INPUT
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print ``lift-xr: kind: message``."""
+        click.echo(f"lift-xr: {click.style(self.kind, fg='red')}: {self.message}", file, err=True)
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C, or a scheduler's SIGTERM; says what is left behind."""
+
+    exit_code = INTERRUPTED
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print ``lift-xr: interrupted: message``."""
+        click.echo(f"lift-xr: {click.style('interrupted', fg='yellow')}: {self.message}", err=True)
+
+
+class Verbs(click.Group):
+    """A group of commands that end as ``exits`` says."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _terminable(), _plain_warnings(), exits(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def exits(*, debug: bool) -> Iterator[None]:
+    """Turn what a user did wrong, and interruptions, into messages with their exit codes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        raise Interrupted("nothing was written. Run the same command again") from None
+    except (ValueError, *PATH_ERRORS) as error:
+        if debug or not _is_the_users(error):
+            raise
+        raise Refused(type(error).__name__, _message(error)) from None
+
+
+@contextmanager
+def leaving(message: str) -> Iterator[None]:
+    """Say ``message`` if the user interrupts what runs inside."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(message) from None
+
+
+def _is_the_users(error: BaseException) -> bool:
+    """Whether an error speaks to the user: paths do, and what lift_xr itself raised does."""
+    if isinstance(error, PATH_ERRORS):
+        return True
+    last = _innermost(error.__traceback__)
+    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("lift_xr.")
+
+
+def _innermost(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return KEYWORD.sub(_as_option, str(error))
+
+
+def _as_option(found: re.Match[str]) -> str:
+    verb, name, value = found.groups()
+    option = f"{verb} --{name.replace('_', '-')}"
+    return option if value == "True" else f"{option} {value.strip(chr(39))}"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: batch systems send the first, people the second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings as one line, without the place in the source."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    mark = click.style("warning", fg="yellow")
+    click.echo(f"lift-xr: {mark}: {message}", file=file or sys.stderr)

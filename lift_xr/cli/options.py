@@ -1,0 +1,107 @@
+"""Options that several verbs share, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lift_xr.models import METHODS
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+srf = click.option(
+    "--srf",
+    metavar="NAME_OR_CSV",
+    help="Response of the MSI's sensor: a name from `lift-xr info --sensors`, with bands after a "
+    "colon if not all (sentinel-2a:B2,B3,B4), or a CSV of measured curves. "
+    "Without it, it is estimated from the two scenes.",
+)
+srf_shown = click.option(
+    "--srf", metavar="NAME_OR_CSV", help="Show the bands of one response, as --srf takes it."
+)
+method = click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    default="sin",
+    show_default=True,
+    help="sin: the spectral inversion network; sin-paper: the same, trained as published; "
+    "linear: ridge regression.",
+)
+harmonize = click.option(
+    "--harmonize",
+    type=click.Choice(["auto", "regression", "moments", "none"]),
+    default="auto",
+    show_default=True,
+    help="How the MSI's values become the HSI's: by gains and offsets where the scenes overlap, "
+    "by their statistics, or not at all.",
+)
+consistency = click.option(
+    "--consistency",
+    type=click.Choice(["msi", "none"]),
+    default="msi",
+    show_default=True,
+    help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise.",
+)
+bad_bands = click.option(
+    "--bad-bands",
+    type=click.Choice(["drop", "keep"]),
+    default="drop",
+    show_default=True,
+    help="What to do with bands that the HSI marks as bad.",
+)
+units = click.option(
+    "--wavelength-units",
+    type=click.Choice(["nm", "um", "m"]),
+    help="Of the HSI's wavelengths, where the file does not say.",
+)
+seed = click.option(
+    "--seed", default=0, show_default=True, help="Of everything random: one seed, one result."
+)
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes the GPU where there is one.",
+)
+scheduler = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A running Dask scheduler, such as tcp://node1:8786, to work there instead of here. "
+    "Its workers must see the same paths.",
+)
+quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bars, no summary.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+
+
+def examples(*lines: str) -> str:
+    """Lay out examples as the end of a verb's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def out(metavar: str, text: str, **more: Any) -> Decorator:
+    """Make the ``--out`` option of a verb."""
+    more.setdefault("type", click.Path(path_type=Path))
+    return click.option("--out", "-o", metavar=metavar, help=text, **more)
+
+
+TRAINING = (
+    "srf",
+    "method",
+    "harmonize",
+    "consistency",
+    "bad_bands",
+    "wavelength_units",
+    "seed",
+    "device",
+)
+
+
+def training(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what ``fit`` is told, by whichever verb calls it."""
+    for option in (device, seed, units, bad_bands, consistency, harmonize, method, srf):
+        function = option(function)
+    return function

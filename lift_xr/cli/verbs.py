@@ -1,0 +1,309 @@
+"""The verbs. What they need is imported when they run, so that ``--help`` comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift_xr.cli import options
+from lift_xr.cli.exits import Refused, leaving
+
+if TYPE_CHECKING:
+    from lift_xr.models import Model
+
+CONNECT_SECONDS = 10
+
+
+@click.command(
+    short_help="See it work on a generated scene.",
+    epilog=options.examples("lift-xr demo", "lift-xr demo --size 640 --out /tmp/quick"),
+)
+@options.out("FOLDER", "Where everything is written.", default=Path("demo"), show_default=True)
+@click.option(
+    "--size",
+    metavar="PIXELS",
+    default=1920,
+    show_default=True,
+    help="Edge of the MSI; a multiple of 20. Time and disk grow with its square.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the city and of the training.")
+@options.overwrite
+def demo(out: Path, size: int, seed: int, overwrite: bool) -> None:
+    """Fuse a generated scene and see how good the result is.
+
+    Makes a city as it was surveyed over Houston: an 8-bit RGB mosaic of 5 cm pixels and a cube of
+    50 bands in 1 m pixels. Writes both, fuses them, and compares the result with the truth, beside
+    two baselines: ridge regression (`linear`) and the cube interpolated (bicubic).
+
+    Writes hsi.zarr, msi.tif, fused.zarr and the picture demo.png in FOLDER.
+    """
+    from lift_xr.demo import run_demo
+
+    with leaving(f"what {out} holds is not complete. Run it again with --overwrite"):
+        run_demo(out, size=size, seed=seed, overwrite=overwrite)
+
+
+@click.command(
+    short_help="Describe scenes, stores, models and sensors.",
+    epilog=options.examples(
+        "lift-xr info hsi.zarr mosaic.tif",
+        "lift-xr info sin.lift",
+        "lift-xr info --sensors",
+        "lift-xr info --srf sentinel-2a",
+    ),
+)
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--sensors", is_flag=True, help="List the sensors that --srf knows by name.")
+@options.srf_shown
+@options.units
+def info(
+    paths: tuple[str, ...], sensors: bool, srf: str | None, wavelength_units: str | None
+) -> None:
+    """Describe what PATH holds: a scene (Zarr, GeoTIFF, ENVI), a written store, a .lift model.
+
+    Reads names and coordinates, no pixels.
+    """
+    from rich.console import Console
+
+    from lift_xr.cli import describe
+
+    if not (paths or sensors or srf):
+        raise click.UsageError("give a PATH, --sensors or --srf NAME_OR_CSV")
+    console = Console()
+    if sensors:
+        console.print(describe.sensors())
+    if srf:
+        console.print(describe.response(srf))
+    for path in paths:
+        console.print(describe.path(path, units=wavelength_units))
+
+
+@click.command(
+    short_help="Train a model and save it.",
+    epilog=options.examples(
+        "lift-xr fit hsi.zarr --srf ikonos --out sin.lift",
+        "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --out sin.lift",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr",
+    ),
+)
+@click.argument("hsi")
+@click.option(
+    "--msi",
+    metavar="MOSAIC",
+    help="The mosaic, to match its radiometry or to estimate the response.",
+)
+@options.out("MODEL", "Where the model goes, such as sin.lift.", required=True)
+@options.training
+@options.scheduler
+@options.overwrite
+@options.quiet
+def fit(
+    hsi: str,
+    msi: str | None,
+    out: Path,
+    overwrite: bool,
+    scheduler: str | None,
+    quiet: bool,
+    **training: Any,
+) -> None:
+    """Train a model on HSI, to lift one mosaic or many.
+
+    HSI is a Zarr store, a GeoTIFF or an ENVI file with wavelengths.
+    """
+    _expect_way_to_response(training["srf"], msi, "--msi MOSAIC")
+    _expect_file(out, overwrite=overwrite)
+    with _connected(scheduler):
+        model = _train(hsi, msi, progress=not quiet, **training)
+    model.save(out)
+    _say(f"wrote {out}: {_told(model)}", quiet=quiet)
+
+
+@click.command(
+    short_help="Make the fine hyperspectral scene and write it.",
+    epilog=options.examples(
+        "lift-xr fuse hsi.zarr mosaic.tif --srf ikonos --out fused.zarr",
+        "lift-xr fuse hsi.zarr mosaic.tif --out fused.zarr          response estimated",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr  no training",
+        "lift-xr fuse hsi.zarr mosaic.tif --srf camera.csv --out fused.zarr \\",
+        "    --scheduler tcp://node1:8786 --save-model sin.lift",
+    ),
+)
+@click.argument("scenes", nargs=-1, metavar="HSI MSI")
+@options.out("STORE", "Where the result goes, such as fused.zarr.", required=True, type=str)
+@options.training
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A model from `lift-xr fit`, instead of training one; then HSI may be left out.",
+)
+@click.option(
+    "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["uint16", "float32"]),
+    default="uint16",
+    show_default=True,
+    help="uint16 packs values with a scale factor, in half the space.",
+)
+@click.option(
+    "--shard",
+    metavar="PIXELS",
+    default=1280,
+    show_default=True,
+    help="Edge of what one task computes and writes as one file.",
+)
+@options.scheduler
+@options.overwrite
+@options.quiet
+@click.pass_context
+def fuse(
+    ctx: click.Context,
+    /,
+    scenes: tuple[str, ...],
+    out: str,
+    model: Path | None,
+    save_model: Path | None,
+    dtype: str,
+    shard: int,
+    overwrite: bool,
+    scheduler: str | None,
+    quiet: bool,
+    **training: Any,
+) -> None:
+    """Give the mosaic MSI the spectra of the cube HSI, and write STORE (Zarr).
+
+    Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
+    Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
+    """
+    hsi, msi = _pair(ctx, scenes, model)
+    if save_model is not None:
+        _expect_file(save_model, overwrite=overwrite)
+    _plan(msi, out, dtype=dtype, shard=shard, overwrite=overwrite)
+    with _connected(scheduler):
+        fitted = _model(hsi, msi, model, progress=not quiet, **training)
+        if save_model is not None:
+            fitted.save(save_model)
+        _say(f"model: {_told(fitted)}", quiet=quiet)
+        with leaving(f"{out} is not complete. Run again with --overwrite"):
+            _write(fitted, msi, out, training["device"], dtype, shard, overwrite, not quiet)
+    _say(f"wrote {out}: look at it with `lift-xr info {out}`", quiet=quiet)
+
+
+def _pair(
+    ctx: click.Context, scenes: tuple[str, ...], model: Path | None
+) -> tuple[str | None, str]:
+    """Tell HSI and MSI apart; a model needs no HSI, and nothing that trains one."""
+    if model is None and len(scenes) != 2:
+        raise click.UsageError(f"expected HSI and MSI, got {len(scenes)} scenes", ctx)
+    if model is not None and len(scenes) not in (1, 2):
+        raise click.UsageError(f"expected MSI, got {len(scenes)} scenes", ctx)
+    if model is not None:
+        about_training = set(options.TRAINING) - {"device"}
+        given = [
+            name
+            for name in sorted(about_training | {"save_model"})
+            if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise click.UsageError(f"{listed}: settled by --model, which is trained already", ctx)
+    return (scenes[0] if len(scenes) == 2 else None), scenes[-1]
+
+
+def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
+    from lift_xr.models import load_model
+
+    if model is not None:
+        return load_model(model)
+    assert hsi is not None
+    return _train(hsi, msi, **training)
+
+
+def _train(
+    hsi: str, msi: str | None, *, srf: str | None, wavelength_units: str | None, **settings: Any
+) -> Model:
+    from lift_xr.fuse import fit as train
+    from lift_xr.io import open_scene
+
+    cube = open_scene(hsi, units=wavelength_units)
+    mosaic = None if msi is None else open_scene(msi)
+    if srf is None and settings["progress"]:
+        _say("no --srf: estimating the response from the two scenes")
+    return train(cube, srf, msi=mosaic, **settings)
+
+
+def _write(
+    model: Model,
+    msi: str,
+    out: str,
+    device: str,
+    dtype: str,
+    shard: int,
+    overwrite: bool,
+    progress: bool,
+) -> None:
+    from lift_xr.fuse import predict
+    from lift_xr.io import open_scene, write_zarr
+
+    fused = predict(model, open_scene(msi, block=shard), device=device)
+    write_zarr(fused, out, dtype=dtype, shard=shard, overwrite=overwrite, progress=progress)
+
+
+def _plan(msi: str, out: str, *, dtype: str, shard: int, overwrite: bool) -> None:
+    """Find out before the training what would only fail after it."""
+    from lift_xr.io import open_scene
+    from lift_xr.io.place import expect_place
+    from lift_xr.plan import Layout
+
+    mosaic = open_scene(msi)
+    Layout.of(mosaic.shape, dtype, shard=shard)
+    expect_place(out, mosaic.data, overwrite=overwrite)
+
+
+def _expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:
+    if srf is None and msi is None:
+        raise click.UsageError(f"give --srf NAME_OR_CSV, or {advice} to estimate the response")
+
+
+def _expect_file(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise Refused("FileExistsError", f"{path} already exists. Pass --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise Refused("FileNotFoundError", f"there is no folder {path.parent} to write {path} in")
+
+
+@contextmanager
+def _connected(scheduler: str | None) -> Iterator[None]:
+    """Work on a cluster while this lasts, if there is one."""
+    if scheduler is None:
+        yield
+        return
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise Refused(
+            "SchedulerError",
+            f"no Dask scheduler answers at {scheduler!r}; expected an address like "
+            "tcp://node1:8786. Start one with `dask scheduler`, and workers with `dask worker`",
+        ) from error
+    with client:
+        yield
+
+
+def _told(model: Model) -> str:
+    return (
+        f"{model.method}, {model.msi_bands} to {model.bands} bands, "
+        f"radiometry {model.about['harmonize']}, digest {model.digest[:12]}"
+    )
+
+
+def _say(text: str, *, quiet: bool = False) -> None:
+    if not quiet:
+        click.echo(text)

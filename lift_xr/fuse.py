@@ -1,0 +1,402 @@
+"""fit, predict, fuse: train once on the whole cube, lift every block of the mosaic."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lift_xr import srf as responses
+from lift_xr.blind import estimate_srf
+from lift_xr.blocks import lift_blocks
+from lift_xr.device import DEVICES, find_device
+from lift_xr.errors import SpectralError
+from lift_xr.harmonize import IDENTITY, Harmonization
+from lift_xr.harmonize import harmonize as match_radiometry
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models import Method, Model, Pairs, expect_method, train_method
+from lift_xr.models.projection import obey_msi
+from lift_xr.progress import bar
+from lift_xr.sample import Sample, draw_pixels
+from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
+from lift_xr.workers import run_as_one_task
+
+Scene = xr.DataArray | xr.Dataset
+Consistency = Literal["msi", "none"]
+
+TRAINING_PIXELS = 65_536  # more change nothing: a batch of 512 sees 1.5 million in 3,000 steps
+
+
+def fuse(
+    hsi: Scene,
+    msi: Scene,
+    srf: Any = None,
+    *,
+    method: str = "sin",
+    harmonize: str = "auto",
+    consistency: Consistency = "msi",
+    bad_bands: BadBands = "drop",
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> xr.DataArray:
+    """A fine hyperspectral scene from a coarse cube and a fine mosaic.
+
+    ``predict(fit(hsi, srf, msi=msi, ...), msi)``: trains now, lifts when asked for values.
+
+    Parameters
+    ----------
+    hsi, srf, method, harmonize, consistency, bad_bands, seed, device, progress
+        See :func:`fit`.
+    msi
+        See :func:`predict`.
+
+    Returns
+    -------
+    (band, y, x) or (time, band, y, x), float32
+        Lazy. On the grid of ``msi``, with the bands and units of ``hsi``; NaN where ``msi`` has no
+        data.
+
+    Raises
+    ------
+    GridError, SpectralError, LayoutError
+        As :func:`fit` and :func:`predict` do.
+
+    Examples
+    --------
+    >>> import lift_xr
+    >>> scene = lift_xr.synthetic.scene(shape=(320, 320), ratio=20)
+    >>> fused = lift_xr.fuse(scene.hsi, scene.msi, scene.srf, method="linear")
+    >>> fused.sizes
+    Frozen({'band': 50, 'y': 320, 'x': 320})
+    """
+    model = fit(
+        hsi,
+        srf,
+        msi=msi,
+        method=method,
+        harmonize=harmonize,
+        consistency=consistency,
+        bad_bands=bad_bands,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    return predict(model, msi, device=device)
+
+
+def fit(
+    hsi: Scene,
+    srf: Any = None,
+    *,
+    msi: Scene | None = None,
+    method: str = "sin",
+    harmonize: str = "auto",
+    consistency: Consistency = "msi",
+    bad_bands: BadBands = "drop",
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Model:
+    r"""Train a model on a cube and the spectral response of the mosaic's sensor.
+
+    Parameters
+    ----------
+    hsi : (band, y, x)
+        The cube: reflectance or any other unit, with a ``wavelength`` coordinate in nm, um or m.
+        NaN, or the nodata value of integers, marks pixels to leave out.
+    srf
+        The response of the MSI's sensor: an ``SRF``, a sensor's name, a CSV file, or an array
+        (msi_band, band). None estimates it from the pair, which needs ``msi`` and one grid.
+    msi
+        The mosaic, needed to harmonize or to estimate the response. One acquisition.
+    method
+        ``"sin"``, the spectral inversion network with the best training we know; ``"sin-paper"``,
+        the same network as published; ``"linear"``, ridge regression.
+    harmonize
+        How the mosaic's values become the cube's: ``"regression"`` fits a gain and an offset per
+        band where the images overlap, ``"moments"`` matches their statistics, ``"none"`` takes
+        them as they are. ``"auto"`` picks, and says in the model what it did.
+    consistency
+        ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
+        noise; ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as published,
+        whatever is asked.
+    bad_bands
+        ``"drop"`` leaves bands with ``good_wavelength`` (or ``bbl``) False out of training and out
+        of the result; ``"keep"`` treats them as any other.
+    seed
+        Of the sample, the initial weights and the batches. One seed, one model, on one kind of
+        device.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``. Training is one task; with a distributed client it goes
+        to a worker that advertises a ``GPU`` resource when there is one.
+    progress
+        Draw a progress bar in a terminal or notebook.
+
+    Returns
+    -------
+    Model
+        Weights, scalings, bands and history; independent of the scenes it came from.
+
+    Raises
+    ------
+    SpectralError
+        Wavelengths, units, response or pixel values that cannot be used.
+    GridError
+        Grids that do not meet where the method needs them to.
+    ValueError
+        An unknown method, consistency or device.
+
+    Notes
+    -----
+    Training inputs are :math:`R y` and targets :math:`y` for pixels :math:`y` of the cube, with
+    :math:`R` the response sampled on its bands; the fitted map is applied to the mosaic (Shah and
+    others, SpectraLift, arXiv 2507.13339).
+    """
+    chosen = expect_method(method)
+    _expect_settings(consistency, device)
+    cube = expect_hsi(hsi, bad_bands=bad_bands)
+    mosaic = None if msi is None else expect_msi(msi)
+    response = _response(srf, cube, mosaic, bad_bands)
+    matrix = response.sample(cube)
+    radiometry = _radiometry(mosaic, responses.apply(matrix, cube), harmonize)
+    projected = consistency == "msi" and chosen.projects
+    _warn_of_one_band(matrix, method)
+    with bar(f"training {method}", total=1, show=progress) as advance:
+        trained = run_as_one_task(
+            train_on_sample,
+            draw_pixels(cube.data, count=_count(chosen), seed=seed),
+            report=lambda step, steps, _loss: advance(step / steps),
+            method=method,
+            srf=matrix.to_numpy(),
+            units=str(cube.attrs.get("units", "")),
+            bands=cube["band"].to_numpy().tolist(),
+            projected=projected,
+            seed=seed,
+            device=device,
+        )
+    about = {
+        "method": method,
+        "consistency": "msi" if projected else "none",
+        "harmonize": radiometry.describe(),
+        "seed": seed,
+        "srf": response.digest,
+    }
+    return _assemble(cube, matrix, radiometry, trained, about)
+
+
+def predict(
+    model: Model,
+    msi: Scene,
+    *,
+    hsi: Scene | None = None,
+    block: int = BLOCK,
+    device: str = "auto",
+) -> xr.DataArray:
+    """Lift a mosaic, block by block.
+
+    Parameters
+    ----------
+    model
+        From :func:`fit` or :func:`load_model`.
+    msi : (band, y, x) or (time, band, y, x)
+        The mosaic. Its bands are those of the response the model was trained through, in that
+        order. A dask array keeps its chunks; they do not change the result by one bit.
+    hsi
+        The cube, for methods that look at it again. The methods of this version do not.
+    block
+        Block edge in pixels where ``msi`` is not chunked yet.
+    device
+        ``"auto"`` lets every worker use its GPU if it has one.
+
+    Returns
+    -------
+    (band, y, x) or (time, band, y, x), float32
+        Lazy: one task a block. Units of the cube. NaN in every band where ``msi`` is NaN or
+        infinite in any. ``wavelength`` and ``fwhm`` in nm, the grid of ``msi``, and attributes that
+        say how it came about.
+
+    Raises
+    ------
+    SpectralError
+        When the number of bands is not the model's.
+    GridError, LayoutError
+        When ``msi`` is no scene.
+    """
+    if device not in DEVICES:
+        find_device(device)  # raises
+    mosaic = expect_msi(msi, block=block)
+    mosaic = _in_model_order(mosaic, model)
+    lifted = lift_blocks(mosaic.data, model, device=device)
+    return _label(lifted, mosaic, model)
+
+
+def train_on_sample(
+    sample: Sample,
+    *,
+    method: str,
+    srf: npt.NDArray[np.float64],
+    units: str,
+    bands: list[Any],
+    projected: bool,
+    seed: int,
+    device: str,
+    report: Any = None,
+) -> dict[str, Any]:
+    """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
+    _expect_sample(sample, bands)
+    pairs = Pairs(sample.pixels, srf, units)
+    network, history = train_method(
+        method, pairs, seed=seed, device=find_device(device), report=report
+    )
+    if projected:
+        network = obey_msi(network, pairs, seed=seed)
+    limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
+    history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
+    return {"network": network, "history": history, "range": limits}
+
+
+def _expect_sample(sample: Sample, bands: list[Any]) -> None:
+    """Refuse pixels that cannot be trained on, and say which bands are to blame."""
+    empty = [band for band, finite in zip(bands, sample.finite, strict=True) if not finite]
+    some = sample.valid or (int(sample.finite.max()) if empty else 0)
+    expect_values(count_valid=some, count_inf=sample.infinite, all_nan_bands=empty)
+
+
+def _expect_settings(consistency: str, device: str) -> None:
+    if consistency not in get_args(Consistency):
+        expected = ", ".join(map(repr, get_args(Consistency)))
+        raise ValueError(f"consistency is {consistency!r}; expected one of {expected}")
+    if device not in DEVICES:
+        find_device(device)  # raises
+
+
+def _count(method: Method) -> int | None:
+    return None if method.whole_image else TRAINING_PIXELS
+
+
+def _response(
+    srf: Any, cube: xr.DataArray, mosaic: xr.DataArray | None, bad_bands: BadBands
+) -> responses.SRF:
+    """The response of the MSI's sensor: given, or estimated from the pair."""
+    if mosaic is not None:
+        given = estimate_srf(cube, mosaic, bad_bands=bad_bands) if srf is None else srf
+        return responses.match_bands(responses.SRF.of(given), mosaic)
+    if srf is None:
+        raise SpectralError(
+            "srf is None and so is msi; expected the response of the MSI's sensor, or the MSI to "
+            "estimate it from. Use fit(hsi, 'sentinel-2a') or fit(hsi, msi=msi)"
+        )
+    return responses.SRF.of(srf)
+
+
+def _radiometry(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmonize: str) -> Harmonization:
+    if mosaic is not None:
+        return match_radiometry(mosaic, msi_lr, method=harmonize)
+    if harmonize not in ("auto", "none"):
+        raise ValueError(
+            f"harmonize={harmonize!r} compares the MSI with the HSI, and msi is None. "
+            "Pass fit(hsi, srf, msi=msi), or harmonize='none'"
+        )
+    return IDENTITY
+
+
+def _warn_of_one_band(matrix: xr.DataArray, method: str) -> None:
+    if matrix.sizes["msi_band"] == 1:
+        warnings.warn(
+            f"the MSI has one band: it tells brightness, not colour, and method={method!r} has "
+            "nothing else to go by; expect the mean spectrum at every brightness. "
+            "Use an MSI with more bands where there is one",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _assemble(
+    cube: xr.DataArray,
+    matrix: xr.DataArray,
+    radiometry: Harmonization,
+    trained: Mapping[str, Any],
+    about: dict[str, Any],
+) -> Model:
+    """Put the fitted value together: arrays in one place, everything else as JSON."""
+    network: DenseNetwork = trained["network"]
+    if radiometry is not IDENTITY:
+        network = network.after(radiometry.gain, radiometry.offset)
+    arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+    for name in ("wavelength", "fwhm"):
+        if name in cube.coords:
+            arrays[name] = cube[name].to_numpy().astype("float64")
+    arrays |= {"srf": matrix.to_numpy().astype("float64"), "range": trained["range"]}
+    about = about | {
+        "kind": "dense",
+        "network": network.settings(),
+        "units": cube.attrs.get("units"),
+        "bands": cube["band"].to_numpy().tolist(),
+        "good": _good(cube),
+        "msi_bands": [str(band) for band in matrix["msi_band"].to_numpy()],
+        "history": trained["history"],
+        "versions": {name: version(name) for name in ("lift-xr", "numpy", "torch")},
+    }
+    return Model(arrays, json.loads(json.dumps(about)))
+
+
+def _good(cube: xr.DataArray) -> list[bool] | None:
+    if "good_wavelength" not in cube.coords:
+        return None
+    return [bool(flag) for flag in cube["good_wavelength"].to_numpy()]
+
+
+def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
+    """Check the mosaic's bands against the model's; same names in another order are put right."""
+    names, found = list(model.about["msi_bands"]), mosaic["band"].to_numpy().tolist()
+    if len(found) != len(names):
+        raise SpectralError(
+            f"msi has {len(found)} bands {found}, but the model was trained for {len(names)}: "
+            f"{names}. Use msi = msi.isel(band=[...]) with the bands that match, in this order"
+        )
+    lowered = [str(band).casefold() for band in found]
+    wanted = [name.casefold() for name in names]
+    if lowered != wanted and sorted(lowered) == sorted(wanted):
+        return mosaic.isel(band=[lowered.index(name) for name in wanted])
+    return mosaic
+
+
+def _label(lifted: Any, mosaic: xr.DataArray, model: Model) -> xr.DataArray:
+    """Give the lifted array its bands, grid, units and history back."""
+    about = model.about
+    coords: dict[Any, Any] = {
+        name: coord for name, coord in mosaic.coords.items() if "band" not in coord.dims
+    }
+    coords["band"] = about["bands"]
+    for name in ("wavelength", "fwhm"):
+        if name in model.arrays:
+            coords[name] = ("band", model.arrays[name], {"units": "nm"})
+    if about["good"] is not None:
+        coords["good_wavelength"] = ("band", about["good"])
+    fused = xr.DataArray(lifted, dims=mosaic.dims, coords=coords, name="reflectance")
+    fused.attrs = _provenance(model)
+    if "spatial_ref" in fused.coords:
+        fused.encoding["grid_mapping"] = "spatial_ref"
+    return fused
+
+
+def _provenance(model: Model) -> dict[str, Any]:
+    about = model.about
+    told = {
+        "units": about["units"],
+        "lift_xr_version": about["versions"]["lift-xr"],
+        "lift_xr_method": about["method"],
+        "lift_xr_consistency": about["consistency"],
+        "lift_xr_harmonize": about["harmonize"],
+        "lift_xr_seed": about["seed"],
+        "lift_xr_model": model.digest,
+        "lift_xr_range": [float(limit) for limit in model.arrays["range"]],
+    }
+    return {name: value for name, value in told.items() if value is not None}

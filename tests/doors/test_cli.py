@@ -1,0 +1,322 @@
+"""The command line does what the library does, and ends as a person expects."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+
+import lift_xr
+from lift_xr import synthetic
+from lift_xr.cli import main
+from lift_xr.io import open_scene, write_zarr
+from lift_xr.models import load_model
+from tests.clusters import two_workers
+
+Files = dict[str, str]
+FUSE = importlib.import_module("lift_xr.fuse")  # `lift_xr.fuse` is the function
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A generated pair on disk."""
+    folder = tmp_path_factory.mktemp("pair")
+    scene = synthetic.scene((160, 160), ratio=20, bands=20, spacing=1.0)
+    write_zarr(scene.hsi, folder / "hsi.zarr", progress=False)
+    camera = scene.msi.drop_attrs(deep=False).assign_attrs(scale_factor=1 / 255)
+    camera.rio.to_raster(folder / "msi.tif")
+    return {name: str(folder / name) for name in ("hsi.zarr", "msi.tif")}
+
+
+def run(*arguments: object) -> Result:
+    """Run ``lift-xr`` in this process."""
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def fuse(files: Files, *options: object) -> Result:
+    """Fuse the pair, in the quickest way unless told otherwise."""
+    pair = files["hsi.zarr"], files["msi.tif"]
+    return run("fuse", *pair, "--srf", "rgb-camera", "--method", "linear", *options)
+
+
+def test_fuse_writes_what_the_library_computes(files: Files, tmp_path: Path) -> None:
+    result = fuse(files, "--out", tmp_path / "fused.zarr", "--dtype", "float32")
+    assert result.exit_code == 0, result.output
+    hsi, msi = open_scene(files["hsi.zarr"]), open_scene(files["msi.tif"])
+    expected = lift_xr.fuse(hsi, msi, "rgb-camera", method="linear")
+    found = open_scene(tmp_path / "fused.zarr")
+    np.testing.assert_array_equal(found, expected)
+    assert found.attrs["lift_xr_seed"] == 0
+    assert f"wrote {tmp_path / 'fused.zarr'}" in result.output
+
+
+def test_a_saved_model_gives_the_same_result_without_the_cube(files: Files, tmp_path: Path) -> None:
+    fuse(files, "--out", tmp_path / "one.zarr", "--save-model", tmp_path / "linear.lift")
+    again = run(
+        *("fuse", files["msi.tif"], "--model", tmp_path / "linear.lift"),
+        *("--out", tmp_path / "two.zarr"),
+    )
+    assert again.exit_code == 0, again.output
+    one, two = (open_scene(tmp_path / name) for name in ("one.zarr", "two.zarr"))
+    xr.testing.assert_identical(one, two)
+
+
+def test_fit_saves_a_model(files: Files, tmp_path: Path) -> None:
+    result = run(
+        *("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear"),
+        *("--seed", 3, "--out", tmp_path / "linear.lift"),
+    )
+    assert result.exit_code == 0, result.output
+    model = load_model(tmp_path / "linear.lift")
+    assert model.about["seed"] == 3
+    assert model.digest[:12] in result.output
+
+
+def test_without_a_response_it_is_estimated_and_said(files: Files, tmp_path: Path) -> None:
+    pair = files["hsi.zarr"], files["msi.tif"]
+    result = run("fuse", *pair, "--method", "linear", "--out", tmp_path / "fused.zarr")
+    assert result.exit_code == 0, result.output
+    assert "no --srf: estimating the response from the two scenes" in result.output
+
+
+def test_quiet_says_nothing(files: Files, tmp_path: Path) -> None:
+    assert fuse(files, "--out", tmp_path / "fused.zarr", "--quiet").output == ""
+
+
+def test_a_scheduler_does_the_work(files: Files, tmp_path: Path) -> None:
+    with two_workers() as client:
+        address = client.scheduler.address
+        result = fuse(files, "--out", tmp_path / "fused.zarr", "--scheduler", address)
+        assert result.exit_code == 0, result.output
+    fuse(files, "--out", tmp_path / "here.zarr")
+    there, here = (open_scene(tmp_path / name) for name in ("fused.zarr", "here.zarr"))
+    np.testing.assert_array_equal(there, here)
+
+
+def test_info_describes_scenes_stores_and_models(files: Files, tmp_path: Path) -> None:
+    fuse(files, "--out", tmp_path / "fused.zarr", "--save-model", tmp_path / "linear.lift")
+    result = run("info", files["msi.tif"], tmp_path / "fused.zarr", tmp_path / "linear.lift")
+    assert result.exit_code == 0, result.output
+    for told in (
+        "EPSG:32615",
+        "band 20, y 160, x 160",
+        "uint8, scale 0.003922",
+        "nodata 65535",
+        "method linear",
+        "takes        3 bands",
+    ):
+        assert told in result.output
+
+
+def test_info_needs_units_where_the_file_has_none(tmp_path: Path) -> None:
+    bare = xr.DataArray(
+        np.ones((2, 4, 4), "float32"),
+        dims=("band", "y", "x"),
+        coords={"y": np.arange(4.0), "x": np.arange(4.0), "wavelength": ("band", [500.0, 600.0])},
+        name="reflectance",
+    )
+    bare.to_zarr(tmp_path / "bare.zarr", consolidated=False)
+    refused = run("info", tmp_path / "bare.zarr")
+    told = run("info", tmp_path / "bare.zarr", "--wavelength-units", "nm")
+    assert refused.exit_code == 2
+    assert "have no units; expected nm, um or m" in refused.stderr
+    assert "500 to 600 nm" in told.output
+
+
+def test_info_lists_sensors_and_the_bands_of_one() -> None:
+    listed, one = run("info", "--sensors"), run("info", "--srf", "ikonos")
+    assert "sentinel-2a" in listed.output
+    assert "445.0" in one.output
+    assert "IKONOS Imagery Products Guide" in one.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info"], "give a PATH, --sensors or --srf"),
+        (["info", "nowhere.zarr"], "FileNotFoundError: nowhere.zarr does not exist"),
+        (["info", "--srf", "ikons"], "SpectralError: 'ikons' is not a sensor"),
+        (["fuse", "msi.tif", "--out", "f.zarr"], "expected HSI and MSI, got 1"),
+        (["fuse", "--model", "m.lift", "--out", "f.zarr"], "expected MSI, got 0"),
+        (["fuse", "a", "--model", "m", "--seed", "1", "--out", "f"], "--seed: settled by --model"),
+        (["fit", "hsi.zarr", "--out", "m.lift"], "give --srf NAME_OR_CSV, or --msi"),
+        (["fit", "hsi.zarr", "--srf", "rgb", "--out", "no/m.lift"], "there is no folder no"),
+        (["demo", "--size", "333"], "GridError: shape is (333, 333) pixels"),
+        (["fuse", "a", "b", "--out", "f", "--method", "best"], "'best' is not one of"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_and_exits_with_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_store_is_found_before_the_training(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuse(files, "--out", tmp_path / "fused.zarr")
+    monkeypatch.setattr(FUSE, "fit", _never)
+    result = fuse(files, "--out", tmp_path / "fused.zarr")
+    assert result.exit_code == 2
+    assert "already exists" in result.stderr
+    assert "pass --overwrite to replace it" in result.stderr
+
+
+def test_overwrite_replaces_a_store(files: Files, tmp_path: Path) -> None:
+    fuse(files, "--out", tmp_path / "fused.zarr")
+    assert fuse(files, "--out", tmp_path / "fused.zarr", "--overwrite").exit_code == 0
+
+
+def test_a_model_is_not_replaced_by_accident(files: Files, tmp_path: Path) -> None:
+    taken = tmp_path / "linear.lift"
+    taken.write_bytes(b"mine")
+    result = run("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--out", taken)
+    assert result.exit_code == 2
+    assert f"{taken} already exists. Pass --overwrite" in result.stderr
+    assert taken.read_bytes() == b"mine"
+
+
+def test_a_layout_that_cannot_be_is_found_before_the_training(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FUSE, "fit", _never)
+    result = fuse(files, "--out", tmp_path / "fused.zarr", "--shard", "0")
+    assert result.exit_code == 2
+    assert "shard" in result.stderr
+
+
+def test_a_scheduler_that_does_not_answer_is_named(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lift_xr.cli.verbs.CONNECT_SECONDS", 1)
+    nobody = "tcp://127.0.0.1:9"
+    result = fuse(files, "--out", tmp_path / "fused.zarr", "--scheduler", nobody)
+    assert result.exit_code == 2
+    assert f"no Dask scheduler answers at '{nobody}'" in result.stderr
+
+
+def test_a_bug_shows_its_traceback_and_exits_with_1(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FUSE, "fit", lambda *_, **__: np.linalg.norm("one"))
+    result = fuse(files, "--out", tmp_path / "fused.zarr")
+    assert result.exit_code == 1
+    assert not isinstance(result.exception, SystemExit)
+
+
+def test_debug_shows_the_traceback_of_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = run("--debug", "info", "nowhere.zarr")
+    monkeypatch.setenv("LIFT_XR_DEBUG", "1")
+    set_once = run("info", "nowhere.zarr")
+    assert isinstance(asked.exception, FileNotFoundError)
+    assert isinstance(set_once.exception, FileNotFoundError)
+
+
+def test_an_interruption_while_training_leaves_nothing(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FUSE, "fit", _interrupt)
+    result = fuse(files, "--out", tmp_path / "fused.zarr")
+    assert result.exit_code == 75
+    assert "interrupted: nothing was written. Run the same command again" in result.stderr
+    assert not (tmp_path / "fused.zarr").exists()
+
+
+def test_an_interruption_while_writing_says_that_the_store_is_not_complete(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lift_xr.io.write_zarr", _interrupt)
+    store = tmp_path / "fused.zarr"
+    result = fuse(files, "--out", store)
+    assert result.exit_code == 75
+    assert f"interrupted: {store} is not complete. Run again with --overwrite" in result.stderr
+
+
+def test_warnings_are_one_line_without_the_source(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import warnings; from lift_xr.cli import verbs, main\n"
+        "verbs._say = lambda *_, **__: warnings.warn('look out', stacklevel=2)\n"
+        "main()"
+    )
+    arguments = ["fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out"]
+    found = subprocess.run(
+        [sys.executable, "-c", script, *arguments, str(tmp_path / "m.lift")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stderr.strip() == "lift-xr: warning: look out"
+
+
+@pytest.mark.parametrize("ask", ["--help", "fuse --help", "demo --help", "fit -h", "info -h"])
+def test_help_has_examples_and_loads_nothing_heavy(ask: str) -> None:
+    script = (
+        "import sys; from lift_xr.cli import main; main(standalone_mode=False)\n"
+        "print([m for m in ('torch', 'matplotlib', 'distributed') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, *ask.split()], capture_output=True, text=True, check=True
+    )
+    assert "  lift-xr " in found.stdout
+    assert found.stdout.strip().endswith("[]")
+
+
+def test_version_is_the_package_s() -> None:
+    from importlib.metadata import version
+
+    assert run("--version").output == f"lift-xr, version {version('lift-xr')}\n"
+
+
+def test_sigterm_ends_a_real_process_with_75(files: Files, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from lift_xr.cli import main; main()", "fuse"]
+    pair = [files["hsi.zarr"], files["msi.tif"], "--srf", "rgb-camera"]
+    process = subprocess.Popen(
+        [*command, *pair, "--method", "sin-paper", "--out", str(tmp_path / "fused.zarr")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    _wait_for(lambda: _threads(process.pid) > 4, seconds=60)  # torch has begun
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "lift-xr: interrupted:" in stderr
+    assert "Traceback" not in stderr
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except FileNotFoundError:
+        return 0
+
+
+def _wait_for(happened: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("this should not have been reached")
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
