@@ -240,6 +240,8 @@ def _with_blocks(
     stored = Decoded(array, **packing, stamp=stamp)
     decoded = variable.copy(data=blocks_of(stored, [edges[dim] for dim in variable.dims]))
     decoded.attrs = {key: each for key, each in variable.attrs.items() if key not in PACKING}
+    # As xarray has it: attrs are to be applied, encoding was.
+    decoded.encoding |= {key: each for key, each in variable.attrs.items() if key in PACKING}
     return decoded
 
 
