@@ -15,7 +15,7 @@ from lift_xr.blind import estimate_srf
 from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
-from lift_xr.io import open_scene, write_zarr
+from lift_xr.io import WriteFailed, open_scene, status, write_zarr
 from lift_xr.metrics import ergas, psnr, rmse, sam, score, ssim, uiqi
 from lift_xr.models import Model, load_model
 from lift_xr.srf import SRF
@@ -26,6 +26,7 @@ __all__ = [
     "LayoutError",
     "Model",
     "SpectralError",
+    "WriteFailed",
     "degrade",
     "ergas",
     "estimate_srf",
@@ -40,6 +41,7 @@ __all__ = [
     "sam",
     "score",
     "ssim",
+    "status",
     "synthetic",
     "uiqi",
     "write_zarr",

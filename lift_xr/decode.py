@@ -54,6 +54,26 @@ def decode(scene: xr.DataArray, *, name: str = "scene") -> xr.DataArray:
     return decoded
 
 
+def common_packing(attrs: dict[Any, Any], dtype: np.dtype, *, name: str) -> dict[str, Any] | None:
+    """Read the packing that all bands share, one number each.
+
+    Returns
+    -------
+    dict or None
+        None where bands differ, or the values are no numbers: ``decode`` deals with those.
+    """
+    values = [np.atleast_1d(attrs.get(*each)) for each in (("scale_factor", 1), ("add_offset", 0))]
+    if dtype.kind not in "iuf" or any(each.size != 1 for each in values):
+        return None
+    scale, offset = (each.astype("float64").reshape(1) for each in values)
+    _expect_range(dtype, scale, offset, name=name)
+    return {
+        "nodata": _codes(attrs, dtype),
+        "scale": float(scale[0]),
+        "offset": float(offset[0]),
+    }
+
+
 def _decode(data: da.Array, settings: dict[str, Any]) -> da.Array:
     scale, offset = settings["scale"], settings["offset"]
     plain = data.dtype == np.float32 and not settings["nodata"]

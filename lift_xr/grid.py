@@ -230,7 +230,8 @@ def _even_step(centres: np.ndarray, axis: str, *, name: str) -> float:
     grain = float(np.spacing(np.abs(centres).max())) if centres.dtype.kind == "f" else 0.0
     allowed = min(1e-3 * abs(step) + grain, 0.1 * abs(step))
     if step != 0 and off.max() <= allowed:  # NaN fails too
-        return step
+        rounding = max(grain, float(np.spacing(np.abs(exact).max())))
+        return _shortest(step, rounding / (len(exact) - 1))
     between = np.diff(exact)
     kind = "repeated values" if (between == 0).any() else "uneven steps"
     raise GridError(
@@ -238,6 +239,15 @@ def _even_step(centres: np.ndarray, axis: str, *, name: str) -> float:
         f"expected one step everywhere. Use {name} = {name}.drop_duplicates({axis!r})"
         f" or {name}.interp({axis}=np.linspace(...)), or rewrite coordinates that were rounded"
     )
+
+
+def _shortest(step: float, slack: float) -> float:
+    """Find the shortest decimal that the ends of the axis, as rounded, cannot tell from a step.
+
+    Far from the origin, 0.05 m comes back from its pixel centres as 0.04999999999998835 m.
+    """
+    decimals = (float(f"{step:.{digits}g}") for digits in range(1, 17))
+    return next((each for each in decimals if abs(each - step) <= slack), step)
 
 
 def _is_whole(ratio: float, cells: int) -> bool:

@@ -1,4 +1,4 @@
-"""Stored numbers to float32 and back, one block at a time."""
+"""How float32 values are stored, and stored numbers to float32, one block at a time."""
 
 from __future__ import annotations
 
@@ -46,26 +46,6 @@ class Packing:
         return min(ends), max(ends)
 
 
-def encode_block(block: np.ndarray, packing: Packing) -> tuple[np.ndarray, int]:
-    """Round a block of (..., band, y, x) to the codes stored for it.
-
-    Returns
-    -------
-    (..., band, y, x), stored dtype
-        NaN becomes ``packing.fill``; what lies beyond ``packing.limits`` becomes the nearest limit.
-    int
-        How many values lay beyond.
-    """
-    if not packing.packed:
-        return block.astype(packing.dtype, copy=False), 0
-    codes = np.empty(block.shape, packing.dtype)
-    scratch = np.empty(block.shape[-2:], "float32")  # one band: the block needs no float copy
-    clipped = 0
-    for slab in np.ndindex(block.shape[:-2]):
-        clipped += _encode_slab(block[slab], packing, codes[slab], scratch)
-    return codes, clipped
-
-
 def decode_block(
     block: np.ndarray, *, nodata: Sequence[float], scale: np.ndarray, offset: np.ndarray
 ) -> np.ndarray:
@@ -90,19 +70,3 @@ def decode_block(
         values += offset.astype(values.dtype)[:, None, None]
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as such by fit
         return values.astype("float32", copy=False)
-
-
-def _encode_slab(
-    values: np.ndarray, packing: Packing, codes: np.ndarray, scratch: np.ndarray
-) -> int:
-    """Encode one band into ``codes``; say how many values were clipped."""
-    np.subtract(values, np.float32(packing.add_offset), out=scratch, casting="same_kind")
-    scratch *= np.float32(1 / packing.scale_factor)
-    np.rint(scratch, out=scratch)
-    # Comparisons with NaN are False: nodata is neither too low nor too high.
-    clipped = int(np.count_nonzero(scratch < 0) + np.count_nonzero(scratch > GREATEST_CODE))
-    if clipped:
-        np.clip(scratch, 0, GREATEST_CODE, out=scratch)
-    np.copyto(scratch, MISSING, where=np.isnan(scratch))
-    np.copyto(codes, scratch, casting="unsafe")
-    return clipped

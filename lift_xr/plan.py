@@ -1,4 +1,4 @@
-"""Block, shard and chunk sizes.
+"""Block, shard and chunk sizes, and the passes that write a scene with its overviews.
 
 A chunk is what a reader decodes, a shard is what one task writes, and a block of dask is as large
 as a shard. A chunk holds whole HSI cells, and halves down to the overviews without cutting one.
@@ -19,6 +19,8 @@ SHARD = 1280  # pixels: four chunks of the most common ratio, 164 MB of 50 uint1
 CHUNKS_A_SHARD = 4  # along one edge
 BANDS_A_CHUNK = 10  # a false-colour image reads three chunks, a spectrum bands / 10
 BLOSC_LIMIT = 2**31 - 1  # bytes in one buffer
+COARSEST = 512  # pixels: overviews go down to a longer side of 257-512
+LEVELS_A_PASS = 3  # a shard's own, half and quarter of it
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,67 @@ class Layout:
     def sharded(self) -> bool:
         """Whether chunks go to disk by the shard; one shard alone is stored as its chunks."""
         return self.shards > 1
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a scene: each of its tasks writes one shard of every level in it.
+
+    Parameters
+    ----------
+    first
+        The finest of its levels; 0 is full resolution.
+    layouts
+        Of its levels. Their shards cover the same ground: the edge halves with the pixels.
+    """
+
+    first: int
+    layouts: tuple[Layout, ...]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Tasks along every axis."""
+        return tuple(len(along) for along in self.layouts[0].blocks)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in all."""
+        return prod(self.grid)
+
+
+def passes_of(
+    shape: tuple[int, ...], dtype: npt.DTypeLike, *, shard: int = SHARD
+) -> tuple[Pass, ...]:
+    """Plan how an array and its overviews are written.
+
+    A level has half the rows and columns of the one before, rounded up. Overviews end where the
+    longer side is at most 512 pixels. Where the edge of a shard halves evenly, up to two levels
+    are written by the task that has the shard in hand; levels after that need a pass of their own,
+    which reads the last level of the pass before.
+
+    Examples
+    --------
+    >>> passes = passes_of((50, 83440, 24040), "uint16")
+    >>> [(each.first, len(each.layouts), each.tasks) for each in passes]
+    [(0, 3, 1254), (3, 3, 27), (6, 3, 2)]
+    >>> [(each.first, each.tasks) for each in passes_of((3, 1000, 1000), "uint16", shard=125)]
+    [(0, 64), (1, 16)]
+    """
+    shard = _expect_edge(shard)
+    shapes = [shape]
+    while max(shapes[-1][-2:]) > COARSEST:
+        shapes.append((*shape[:-2], *(ceil(size / 2) for size in shapes[-1][-2:])))
+    together = 1
+    while together < LEVELS_A_PASS and shard % 2**together == 0:
+        together += 1
+    passes = []
+    for start in range(0, len(shapes), together):
+        layouts = tuple(
+            Layout.of(each, dtype, shard=shard // 2**level)
+            for level, each in enumerate(shapes[start : start + together])
+        )
+        passes.append(Pass(start, layouts))
+    return tuple(passes)
 
 
 def chunk_edge(ratio: float) -> int:

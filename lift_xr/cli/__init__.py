@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lift_xr.cli.exits import Verbs
-from lift_xr.cli.verbs import demo, fit, fuse, info
+from lift_xr.cli.verbs import demo, fit, fuse, info, status
 
 __all__ = ["main"]
 
@@ -20,7 +20,8 @@ Exit codes:
   0   done
   1   a bug: please report it with the traceback
   2   wrong usage or input
-  75  interrupted (Ctrl-C, SIGTERM)
+  3   some shards failed: run again with --resume
+  75  interrupted (Ctrl-C, SIGTERM): run again with --resume
 """
 
 
@@ -42,5 +43,5 @@ def main(debug: bool) -> None:
     """
 
 
-for verb in (demo, info, fit, fuse):
+for verb in (demo, info, fit, fuse, status):
     main.add_command(verb)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lift_xr.decode import NODATA
 from lift_xr.grid import Grid
-from lift_xr.io import open_scene
+from lift_xr.io import open_scene, status
 from lift_xr.io.raster import open_raster
 from lift_xr.io.store import open_store
 from lift_xr.models import Model, load_model
@@ -80,6 +80,36 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+
+
+def progress(store: str) -> Table:
+    """How far the run is that writes a store."""
+    found = status(store)
+    table = Table.grid(padding=(0, 2))
+    state = "complete" if found.complete else "not complete"
+    failing = f", {found.failing:,} failing" if found.failing else ""
+    table.add_row("state", state)
+    table.add_row("shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left")
+    if found.rate is not None and not found.complete:
+        table.add_row("rate", f"{60 * found.rate:.3g} a minute")
+    if found.eta and not found.complete:
+        table.add_row("left", span(found.eta))
+    if found.idle is not None:
+        table.add_row("last one", f"{span(found.idle)} ago")
+    return table
+
+
+def span(seconds: float) -> str:
+    """Write a length of time as people do.
+
+    Examples
+    --------
+    >>> span(42), span(750), span(9000), span(400_000)
+    ('42 s', '12 min', '2.5 h', '4.6 d')
+    """
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86400:.1f} d"
 
 
 def on_disk(where: Path) -> int:
@@ -185,12 +215,13 @@ def _span(values: np.ndarray) -> str:
 
 
 def _packing(stored: xr.DataArray) -> str:
-    told = [str(stored.dtype)]
+    attrs = {**stored.encoding, **stored.attrs}  # already applied, or not yet
+    told = [str(attrs.get("dtype", stored.dtype))]
     for key, plain, word in (("scale_factor", 1, "scale"), ("add_offset", 0, "offset")):
-        value = np.unique(stored.attrs.get(key, plain))
+        value = np.unique(attrs.get(key, plain))
         if (value != plain).any():
             told.append(f"{word} {value[0]:.4g}" if len(value) == 1 else f"a {word} a band")
-    nodata = [stored.attrs[key] for key in NODATA if stored.attrs.get(key) is not None]
+    nodata = [attrs[key] for key in NODATA if attrs.get(key) is not None]
     told.append(f"nodata {nodata[0]}" if nodata else "no nodata value")
     return ", ".join(told)
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import click
 
-WRONG_INPUT, INTERRUPTED = 2, 75
+WRONG_INPUT, SHARDS_FAILED, INTERRUPTED = 2, 3, 75
 
 # What a wrong path raises; every other OSError is the machine's, not the user's.
 PATH_ERRORS = (
@@ -52,6 +52,17 @@ class Interrupted(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print ``lift-xr: interrupted: message``."""
         click.echo(f"lift-xr: {click.style('interrupted', fg='yellow')}: {self.message}", err=True)
+
+
+class ShardsFailed(click.ClickException):
+    """Some shards could not be written; says which."""
+
+    exit_code = SHARDS_FAILED
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print ``lift-xr: failed: message``."""
+        said = KEYWORD.sub(_as_option, self.message)
+        click.echo(f"lift-xr: {click.style('failed', fg='red')}: {said}", file, err=True)
 
 
 class Verbs(click.Group):

@@ -75,6 +75,30 @@ scheduler = click.option(
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress bars, no summary.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+resume = click.option(
+    "--resume", is_flag=True, help="Finish what an interrupted run left; begin where nothing is."
+)
+
+
+def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read ``2/8`` as (2, 8)."""
+    if value is None:
+        return None
+    i, slash, n = value.partition("/")
+    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise click.BadParameter(
+            f"{value!r} is not i/n with i from 1 to n, such as 1/8", ctx, param
+        )
+    return int(i), int(n)
+
+
+part = click.option(
+    "--part",
+    metavar="I/N",
+    callback=_part,
+    help="Be the I-th of N processes that write STORE between them, such as the tasks of a SLURM "
+    "array; they need no network, and --model. Run a part again to resume it.",
+)
 
 
 def examples(*lines: str) -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lift_xr.cli import options
-from lift_xr.cli.exits import Refused, leaving
+from lift_xr.cli.exits import Refused, ShardsFailed, leaving
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from lift_xr.models import Model
 
 CONNECT_SECONDS = 10
@@ -130,6 +132,8 @@ def fit(
         "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr  no training",
         "lift-xr fuse hsi.zarr mosaic.tif --srf camera.csv --out fused.zarr \\",
         "    --scheduler tcp://node1:8786 --save-model sin.lift",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --resume",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --part 3/16",
     ),
 )
 @click.argument("scenes", nargs=-1, metavar="HSI MSI")
@@ -159,6 +163,8 @@ def fit(
 )
 @options.scheduler
 @options.overwrite
+@options.resume
+@options.part
 @options.quiet
 @click.pass_context
 def fuse(
@@ -171,6 +177,8 @@ def fuse(
     dtype: str,
     shard: int,
     overwrite: bool,
+    resume: bool,
+    part: tuple[int, int] | None,
     scheduler: str | None,
     quiet: bool,
     **training: Any,
@@ -181,17 +189,38 @@ def fuse(
     Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
     """
     hsi, msi = _pair(ctx, scenes, model)
+    if part is not None and model is None:
+        raise click.UsageError("--part needs --model: train once, with `lift-xr fit`", ctx)
+    place = {"overwrite": overwrite, "resume": resume or part is not None}
     if save_model is not None:
         _expect_file(save_model, overwrite=overwrite)
-    _plan(msi, out, dtype=dtype, shard=shard, overwrite=overwrite)
+    _plan(msi, out, dtype=dtype, shard=shard, **place)
     with _connected(scheduler):
         fitted = _model(hsi, msi, model, progress=not quiet, **training)
         if save_model is not None:
             fitted.save(save_model)
         _say(f"model: {_told(fitted)}", quiet=quiet)
-        with leaving(f"{out} is not complete. Run again with --overwrite"):
-            _write(fitted, msi, out, training["device"], dtype, shard, overwrite, not quiet)
-    _say(f"wrote {out}: look at it with `lift-xr info {out}`", quiet=quiet)
+        with leaving(f"{out} is not complete. Run again with --resume"):
+            fused = _predict(fitted, msi, shard=shard, device=training["device"])
+            _write(fused, out, dtype=dtype, shard=shard, part=part, progress=not quiet, **place)
+    _say(_written(out), quiet=quiet)
+
+
+@click.command(
+    short_help="Say how far a run is.",
+    epilog=options.examples("lift-xr status fused.zarr"),
+)
+@click.argument("store")
+def status(store: str) -> None:
+    """Say how far the run is that writes STORE; ask from any terminal, while it goes on.
+
+    Reads the record of the run, no pixels.
+    """
+    from rich.console import Console
+
+    from lift_xr.cli import describe
+
+    Console().print(describe.progress(store))
 
 
 def _pair(
@@ -237,24 +266,39 @@ def _train(
     return train(cube, srf, msi=mosaic, **settings)
 
 
-def _write(
-    model: Model,
-    msi: str,
-    out: str,
-    device: str,
-    dtype: str,
-    shard: int,
-    overwrite: bool,
-    progress: bool,
-) -> None:
+def _predict(model: Model, msi: str, *, shard: int, device: str) -> xr.DataArray:
     from lift_xr.fuse import predict
-    from lift_xr.io import open_scene, write_zarr
+    from lift_xr.io import open_scene
 
-    fused = predict(model, open_scene(msi, block=shard), device=device)
-    write_zarr(fused, out, dtype=dtype, shard=shard, overwrite=overwrite, progress=progress)
+    return predict(model, open_scene(msi, block=shard), device=device)
 
 
-def _plan(msi: str, out: str, *, dtype: str, shard: int, overwrite: bool) -> None:
+def _write(
+    fused: xr.DataArray,
+    out: str,
+    *,
+    part: tuple[int, int] | None,
+    resume: bool,
+    **settings: Any,
+) -> None:
+    """Write the store; some shards that failed are an exit code of their own."""
+    from lift_xr.io import WriteFailed, write_zarr
+
+    try:
+        write_zarr(fused, out, part=part, resume=resume, **settings)
+    except WriteFailed as failed:
+        raise ShardsFailed(str(failed)) from failed
+
+
+def _written(out: str) -> str:
+    from lift_xr.io import status as progress_of
+
+    if progress_of(out).complete:
+        return f"wrote {out}: look at it with `lift-xr info {out}`"
+    return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
+
+
+def _plan(msi: str, out: str, *, dtype: str, shard: int, overwrite: bool, resume: bool) -> None:
     """Find out before the training what would only fail after it."""
     from lift_xr.io import open_scene
     from lift_xr.io.place import expect_place
@@ -262,7 +306,7 @@ def _plan(msi: str, out: str, *, dtype: str, shard: int, overwrite: bool) -> Non
 
     mosaic = open_scene(msi)
     Layout.of(mosaic.shape, dtype, shard=shard)
-    expect_place(out, mosaic.data, overwrite=overwrite)
+    expect_place(out, mosaic.data, overwrite=overwrite, resume=resume)
 
 
 def _expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

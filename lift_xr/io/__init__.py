@@ -1,4 +1,4 @@
-"""Scenes in and out of files: ``open_scene`` picks the reader by suffix, ``write_zarr`` writes."""
+"""Scenes in and out of files: ``open_scene`` reads, ``write_zarr`` and ``export`` write."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.io.cog import export
 from lift_xr.io.raster import Alpha, open_raster
-from lift_xr.io.store import open_store
-from lift_xr.io.write import write_zarr
+from lift_xr.io.status import Status, status
+from lift_xr.io.store import levels, open_store
+from lift_xr.io.write import WriteFailed, write_zarr
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
-__all__ = ["open_scene", "write_zarr"]
+__all__ = ["Status", "WriteFailed", "export", "levels", "open_scene", "status", "write_zarr"]
 
 RASTERS = {".tif", ".tiff", ".vrt"}
 OTHERS = {".nc", ".nc4", ".h5", ".hdf5", ".he5"}
@@ -29,6 +31,7 @@ def open_scene(
     wavelength: npt.ArrayLike | None = None,
     fwhm: npt.ArrayLike | None = None,
     units: str | None = None,
+    level: int | None = None,
     alpha: Alpha = "mask",
     block: int = BLOCK,
 ) -> xr.DataArray:
@@ -44,6 +47,9 @@ def open_scene(
         Centre and width of each band, instead of what the file says.
     units
         Of ``wavelength`` and ``fwhm``, or of the file's own where it names none: nm, um or m.
+    level
+        Which overview of a Zarr store: pixels are 2**level as wide as those of full resolution,
+        level 0 or None. ``levels`` lists the sizes.
     alpha
         What a band is that a raster file marks as alpha: ``"mask"`` makes transparent pixels NaN
         and leaves the band out; ``"keep"`` takes it as data, for the near infrared of four-band
@@ -63,11 +69,12 @@ def open_scene(
     FileNotFoundError
         Nothing is there.
     LayoutError
-        Not a scene, an unfinished store, or one that would have to run code to be read.
+        Not a scene, no such level, an unfinished store, or one that would have to run code to be
+        read.
     SpectralError, GridError
         Wavelengths without units, pixels at no regular distance.
     """
-    data = _opened(source, variable=variable, block=block, alpha=alpha)
+    data = _opened(source, variable=variable, level=level, block=block, alpha=alpha)
     name = _name_of(source)
     scene = with_dims(raster_of(data, name=name), name=name)
     scene = _with_wavelengths(scene, wavelength, fwhm, units, name=name)
@@ -75,17 +82,23 @@ def open_scene(
 
 
 def _opened(
-    source: Any, *, variable: str | None, block: int, alpha: Alpha
+    source: Any, *, variable: str | None, level: int | None, block: int, alpha: Alpha
 ) -> xr.DataArray | xr.Dataset:
     if alpha not in get_args(Alpha):
         raise ValueError(f"alpha is {alpha!r}; expected 'mask' or 'keep'")
     if _is_zarr(source):
-        return open_store(source, variable=variable, block=block)
+        return open_store(source, variable=variable, block=block, level=level or 0)
     path = Path(source)
     if path.suffix.lower() in OTHERS:
         raise LayoutError(
             f"{path.name} is {path.suffix[1:]}; expected Zarr, GeoTIFF or ENVI. "
             f"Use xr.open_dataset({str(path)!r}, chunks={{}}) and pass one of its variables"
+        )
+    if level:
+        raise LayoutError(
+            f"level is {level} and {path.name} is no Zarr store; expected level 0, full "
+            f"resolution. Use rioxarray.open_rasterio({str(path)!r}, overview_level={level - 1}), "
+            "if it has overviews"
         )
     return open_raster(os.fspath(source), block=block, alpha=alpha)
 

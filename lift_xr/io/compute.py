@@ -1,30 +1,99 @@
-"""Run one task a shard, wherever dask runs tasks, and count them as they finish."""
+"""Run one task a shard wherever dask runs tasks: try again what fails, and go on without it."""
 
 from __future__ import annotations
 
-from typing import Any
+import heapq
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any, Protocol
 
 import dask
 import dask.array as da
+import dask.multiprocessing
+import dask.threaded
+from dask._task_spec import DataNode, convert_legacy_graph
 from dask.base import get_scheduler
-from dask.callbacks import Callback
+from dask.core import get_deps
+from dask.local import get_sync
+from dask.optimization import cull
+from dask.system import CPU_COUNT
+from dask.utils import ensure_dict
 
-from lift_xr.progress import Advance, bar
 from lift_xr.workers import find_client
 
+Index = tuple[int, ...]
+Graph = dict[Any, Any]
 
-def compute_shards(statuses: da.Array, *, show: bool) -> int:
-    """Compute an array of one element a shard, and add the elements up.
+TRIES = 4
+BACKOFF = 1.0  # seconds before the second try; each further one waits four times as long
+HOPELESS = 10  # shards that failed, and not one that did not: the fault is not in the shards
+LISTEN = 0.5  # seconds between two looks at whether to stop
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of one shard.
+
+    Parameters
+    ----------
+    index
+        Of its block.
+    error
+        What its last try raised; None for a shard that is written.
+    """
+
+    index: Index
+    error: BaseException | None = None
+
+
+class Engine(Protocol):
+    """Where tasks run."""
+
+    @property
+    def places(self) -> float:
+        """How many may be started before the first has finished."""
+
+    def start(self, index: Index) -> None:
+        """Start a task, or start it again."""
+
+    def collect(self, seconds: float) -> list[Finished]:
+        """Wait so long for tasks to finish."""
+
+    def abandon(self) -> Collection[Index]:
+        """Give back tasks that were started and that nobody has begun."""
+
+
+def run_shards(
+    statuses: da.Array, todo: Sequence[Index], *, stop: threading.Event
+) -> Iterator[Finished]:
+    """Compute blocks of an array whose tasks write one shard each, and tell of each as it ends.
 
     With a distributed client the tasks run on its workers, else on the scheduler that dask is set
-    to, threads by default.
+    to, threads by default. A task that raises is tried ``TRIES`` times in all. Every task computes
+    what it needs for itself, so nothing is held between two; only what half of the tasks ask for
+    directly, such as a model or a mean of the whole scene, is computed once before.
+
+    Parameters
+    ----------
+    statuses
+        An array with one chunk a shard.
+    todo
+        The blocks to compute.
+    stop
+        Once set, tasks that run are waited for and no other is started.
     """
-    with bar("writing", total=statuses.size, show=show) as advance:
-        client = _client_in_charge()
-        if client is None:
-            with _Counter(statuses.name, advance):
-                return int(statuses.compute().sum())
-        return _compute_on(client, statuses, advance)
+    if not todo:
+        return
+    with _engine(statuses, todo) as engine:
+        yield from _Run(engine, todo, stop).results()
 
 
 def out_of_reach() -> bool:
@@ -34,6 +103,183 @@ def out_of_reach() -> bool:
     return "multiprocessing" in str(getattr(get_scheduler(), "__module__", ""))
 
 
+class _Run:
+    """The tasks of one run: which wait, which are under way, how often each was tried."""
+
+    def __init__(self, engine: Engine, todo: Sequence[Index], stop: threading.Event) -> None:
+        self.engine, self.stop = engine, stop
+        self.waiting = deque(todo)
+        self.later: list[tuple[float, Index]] = []  # a heap of (when, what)
+        self.running: set[Index] = set()
+        self.tries: Counter[Index] = Counter()
+        self.written = self.failed = 0
+
+    def results(self) -> Iterator[Finished]:
+        while self.waiting or self.later or self.running:
+            if self.stop.is_set() or (self.failed >= HOPELESS and not self.written):
+                self._stop_starting()
+            self._start()
+            for finished in self.engine.collect(self._patience()):
+                if finished.index in self.running:  # not one that was abandoned
+                    self.running.remove(finished.index)
+                    if not self._try_again(finished):
+                        yield self._counted(finished)
+
+    def _start(self) -> None:
+        while self.later and self.later[0][0] <= time.monotonic():
+            self.waiting.append(heapq.heappop(self.later)[1])
+        while self.waiting and len(self.running) < self.engine.places:
+            index = self.waiting.popleft()
+            self.running.add(index)
+            self.tries[index] += 1
+            self.engine.start(index)
+
+    def _patience(self) -> float:
+        if self.running or not self.later:
+            return LISTEN if self.running or self.later else 0
+        return max(0.0, min(LISTEN, self.later[0][0] - time.monotonic()))
+
+    def _try_again(self, finished: Finished) -> bool:
+        tries = self.tries[finished.index]
+        if finished.error is None or tries == TRIES or self.stop.is_set():
+            return False
+        due = time.monotonic() + BACKOFF * 4 ** (tries - 1)
+        heapq.heappush(self.later, (due, finished.index))
+        return True
+
+    def _counted(self, finished: Finished) -> Finished:
+        self.written += finished.error is None
+        self.failed += finished.error is not None
+        return finished
+
+    def _stop_starting(self) -> None:
+        self.waiting.clear()
+        self.later.clear()
+        self.running.difference_update(self.engine.abandon())
+
+
+@contextmanager
+def _engine(statuses: da.Array, todo: Sequence[Index]) -> Iterator[Engine]:
+    """Find out where tasks run, and make ready to run them there."""
+    client = _client_in_charge()
+    if client is not None:
+        yield _Cluster(client, statuses, todo)
+        return
+    get = get_scheduler() or dask.threaded.get
+    workers = dask.config.get("num_workers", None) or CPU_COUNT
+    with ExitStack() as pools:
+        if get is dask.threaded.get:
+            pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
+            yield _Here(_graph_of(statuses, todo, get), statuses.name, get_sync, pool, workers)
+        elif get is dask.multiprocessing.get:
+            context = dask.multiprocessing.get_context()
+            processes = pools.enter_context(ProcessPoolExecutor(workers, context))
+            pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
+            get = partial(get, pool=processes)
+            yield _Here(_graph_of(statuses, todo, get), statuses.name, get, pool, workers)
+        else:
+            yield _Here(_graph_of(statuses, todo, get), statuses.name, get, _Inline(), 1)
+
+
+class _Inline(Executor):
+    """Runs what is submitted there and then: dask's synchronous scheduler, for debuggers."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        function(*args, **kwargs)
+
+
+class _Here:
+    """Tasks run in this process, or in its own children: one graph a task, threads share none."""
+
+    def __init__(
+        self, graph: Graph, name: str, get: Callable[..., Any], pool: Executor, places: int
+    ) -> None:
+        self.graph, self.name, self.get, self.pool, self.places = graph, name, get, pool, places
+        self.finished: queue.Queue[Finished] = queue.Queue()
+
+    def start(self, index: Index) -> None:
+        self.pool.submit(self._run, index)
+
+    def collect(self, seconds: float) -> list[Finished]:
+        return _drained(self.finished, seconds)
+
+    def abandon(self) -> Collection[Index]:
+        return ()
+
+    def _run(self, index: Index) -> None:
+        key = (self.name, *index)
+        try:
+            self.get(cull(self.graph, [key])[0], [key])
+        except Exception as error:
+            self.finished.put(Finished(index, error))
+        else:
+            self.finished.put(Finished(index))
+
+
+class _Cluster:
+    """Tasks run on the workers of a distributed client, which get the whole graph at once."""
+
+    places = inf
+
+    def __init__(self, client: Any, statuses: da.Array, todo: Sequence[Index]) -> None:
+        self.client = client
+        self.finished: queue.Queue[Finished] = queue.Queue()
+        self.keys = {index: (statuses.name, *index) for index in todo}
+        self.graph = _optimized(statuses, list(self.keys.values()))
+        futures = client.get(self.graph, list(self.keys.values()), sync=False)
+        self.futures = dict(zip(todo, futures, strict=True))
+
+    def start(self, index: Index) -> None:
+        if self.futures[index].status in ("error", "cancelled", "lost"):
+            self._submit_again(index)
+        self.futures[index].add_done_callback(partial(self._tell, index))
+
+    def collect(self, seconds: float) -> list[Finished]:
+        return _drained(self.finished, seconds)
+
+    def abandon(self) -> Collection[Index]:
+        begun = {key for keys in self.client.processing().values() for key in keys}
+        idle = [index for index, each in self.futures.items() if each.key not in begun]
+        idle = [index for index in idle if not self.futures[index].done()]
+        self.client.cancel([self.futures[index] for index in idle])
+        return idle
+
+    def _submit_again(self, index: Index) -> None:
+        # Client.retry trips over a task that failed below the one asked for, and the scheduler
+        # remembers its error. As a call with a name of its own it is new to everyone.
+        again = _Alone(cull(self.graph, [self.keys[index]])[0], self.keys[index])
+        self.futures[index] = self.client.submit(again, pure=False)
+
+    def _tell(self, index: Index, future: Any) -> None:
+        error = None
+        if future.status != "finished":
+            error = future.exception() if future.status == "error" else None
+            error = error or CancelledError(f"the cluster says {future.status}")
+        self.finished.put(Finished(index, error))
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """One task with all that it needs, as a function without arguments."""
+
+    graph: Graph
+    key: Any
+
+    def __call__(self) -> Any:
+        return get_sync(self.graph, [self.key])
+
+
+def _drained(finished: queue.Queue[Finished], seconds: float) -> list[Finished]:
+    """Take all there is, waiting for the first."""
+    found = []
+    try:
+        found.append(finished.get(timeout=seconds) if seconds else finished.get_nowait())
+        while True:
+            found.append(finished.get_nowait())
+    except queue.Empty:
+        return found
+
+
 def _client_in_charge() -> Any | None:
     """Find the distributed client, unless dask is told to use another scheduler."""
     chosen = dask.config.get("scheduler", None)
@@ -41,27 +287,18 @@ def _client_in_charge() -> Any | None:
     return None if told_otherwise else find_client()
 
 
-def _compute_on(client: Any, statuses: da.Array, advance: Advance) -> int:
-    from distributed import as_completed, futures_of
-
-    running = client.persist(statuses)
-    for done, future in enumerate(as_completed(futures_of(running)), start=1):
-        if future.status == "error":
-            error = future.exception()
-            client.cancel(running)
-            raise error
-        advance(done)
-    return int(running.compute().sum())
+def _optimized(statuses: da.Array, keys: list[Any]) -> Graph:
+    graph = da.optimize(statuses.__dask_graph__(), keys)
+    optimized: Graph = convert_legacy_graph(ensure_dict(graph))
+    return optimized
 
 
-class _Counter(Callback):  # type: ignore[misc]  # dask is typed in part
-    """Tells how many tasks of one array a local scheduler has finished."""
-
-    def __init__(self, name: str, advance: Advance) -> None:
-        super().__init__(posttask=self._count)
-        self.name, self.advance, self.done = name, advance, 0
-
-    def _count(self, key: Any, *_: Any) -> None:
-        if isinstance(key, tuple) and key[0] == self.name:
-            self.done += 1
-            self.advance(self.done)
+def _graph_of(statuses: da.Array, todo: Sequence[Index], get: Callable[..., Any]) -> Graph:
+    """The tasks of every shard, with what at least half of them ask for computed already."""
+    graph = _optimized(statuses, [(statuses.name, *index) for index in todo])
+    _, dependents = get_deps(graph)
+    shared = [key for key, users in dependents.items() if len(users) > max(1, len(todo) // 2)]
+    if shared:
+        values = get(cull(graph, shared)[0], shared)
+        graph |= {key: DataNode(key, value) for key, value in zip(shared, values, strict=True)}
+    return graph

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from itertools import count, takewhile
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 import zarr.storage
 
+from lift_xr.decode import PACKING, common_packing
 from lift_xr.errors import LayoutError
+from lift_xr.io.geozarr import asset_paths, without_conventions
+from lift_xr.io.lazy import Decoded, blocks_of
 from lift_xr.scene import ALIASES
 
 ABOUT = "lift_xr"  # the root attribute that makes a store ours
@@ -25,17 +30,20 @@ GREATEST_CHUNK = 2**32  # bytes
 GREATEST_BLOCKS = 10**7
 
 
-def open_store(source: Any, *, variable: str | None, block: int) -> xr.Dataset | xr.DataArray:
-    """Open the scene of a Zarr store, its packing not applied.
+def open_store(
+    source: Any, *, variable: str | None, block: int, level: int = 0
+) -> xr.Dataset | xr.DataArray:
+    """Open one level of a Zarr store.
 
     Returns
     -------
     Dataset or DataArray
-        The raster variables with their coordinates, or ``variable`` alone; dask blocks are whole
-        shards, or whole chunks where there are none.
+        The raster variables with their coordinates, or ``variable`` alone. dask blocks are whole
+        shards, or whole chunks where there are none. float32 where all bands share one packing;
+        else as stored, with the packing in ``attrs``.
     """
     root = _open_root(source)
-    group = _scene_group(root, source)
+    group = _scene_group(root, source, level)
     rasters = _rasters(group)
     _expect_safe(group)
     consolidated = root.metadata.consolidated_metadata is not None
@@ -50,8 +58,26 @@ def open_store(source: Any, *, variable: str | None, block: int) -> xr.Dataset |
     )
     for key, array in rasters.items():
         edges = _block_edges(opened[key], array, block)
-        opened[key] = opened[key].copy(data=opened[key].variable.chunk(edges).data)
+        opened[key] = _with_blocks(opened[key], array, edges, stamp=_content_of(root))
     return opened if variable is None else _pick(opened, variable)
+
+
+def levels(source: Any) -> tuple[tuple[int, int], ...]:
+    """List the sizes, (y, x) in pixels, of what ``open_scene(source, level=n)`` opens.
+
+    Returns
+    -------
+    (y, x) of each level
+        Full resolution first. A store without overviews has one level.
+
+    Raises
+    ------
+    FileNotFoundError, LayoutError
+        As ``open_scene``.
+    """
+    root = _open_root(source)
+    _expect_whole(root.attrs.get(ABOUT), source)
+    return tuple(_size_of(_group_at(root, path)) for path in _level_paths(root))
 
 
 def local_path(store: Any) -> Path | None:
@@ -76,17 +102,62 @@ def _open_root(source: Any) -> zarr.Group:
         ) from error
 
 
-def _scene_group(root: zarr.Group, source: Any) -> zarr.Group:
-    """Find the group that holds the scene: full resolution of a store of levels, else the root."""
+def _scene_group(root: zarr.Group, source: Any, level: int) -> zarr.Group:
+    """Find the group that holds one level; the root, of a store without levels."""
+    _expect_whole(root.attrs.get(ABOUT), source)
+    paths = _level_paths(root)
+    whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
+    if not whole or not 0 <= level < len(paths):
+        found = f"levels 0 to {len(paths) - 1}" if len(paths) > 1 else "one level, 0"
+        raise LayoutError(
+            f"level is {level!r} and {source} has {found}; expected one of them, 0 being full "
+            f"resolution. Use open_scene(..., level={len(paths) - 1}) for the coarsest"
+        )
+    return _group_at(root, paths[level])
+
+
+def _level_paths(root: zarr.Group) -> tuple[str, ...]:
+    """List the groups of the levels: as declared, else those numbered from 0, else the root."""
+    if _rasters(root):
+        return ("",)
+    declared = asset_paths(root.attrs)
+    if declared and all(isinstance(root.get(path), zarr.Group) for path in declared):
+        return declared
+    groups = set(root.group_keys())
+    numbered = tuple(takewhile(groups.__contains__, map(str, count())))
+    return numbered or ("",)
+
+
+def _group_at(root: zarr.Group, path: str) -> zarr.Group:
+    group = root[path] if path else root
+    assert isinstance(group, zarr.Group)
+    return group
+
+
+def _size_of(group: zarr.Group) -> tuple[int, int]:
+    """Measure the largest raster of a group along y and x, by the names of its dimensions."""
+    return max((_height_and_width(each) for each in _rasters(group).values()), default=(0, 0))
+
+
+def _height_and_width(array: zarr.Array[Any]) -> tuple[int, int]:
+    attrs: dict[str, Any] = dict(array.attrs)
+    named = getattr(array.metadata, "dimension_names", None)  # of version 3
+    dims = list(named or attrs.get("_ARRAY_DIMENSIONS", ()))
+    found = [(dims.index(dim), axis) for axis in ("y", "x") for dim in ALIASES[axis] if dim in dims]
+    places = {axis: place for place, axis in found}
+    return array.shape[places.get("y", -2)], array.shape[places.get("x", -1)]
+
+
+def _content_of(root: zarr.Group) -> str:
+    """Read what names the pixels of a store of ours: the digest of all their checksums."""
     about = root.attrs.get(ABOUT)
-    if isinstance(about, dict):
-        _expect_whole(about, source)
-    level = root.get(LEVEL)
-    return level if isinstance(level, zarr.Group) and not _rasters(root) else root
+    return str(about.get("content", "")) if isinstance(about, dict) else ""
 
 
-def _expect_whole(about: dict[str, Any], source: Any) -> None:
-    """Refuse stores that a later version wrote, or that no run has finished."""
+def _expect_whole(about: Any, source: Any) -> None:
+    """Refuse stores of ours that a later version wrote, or that no run has finished."""
+    if not isinstance(about, dict):
+        return
     if about.get("layout") != VERSION:
         raise LayoutError(
             f"{source} has layout {about.get('layout')}; expected {VERSION}, the one this version "
@@ -96,7 +167,7 @@ def _expect_whole(about: dict[str, Any], source: Any) -> None:
         raise LayoutError(
             f"{source} is incomplete: its run was interrupted, and what is missing would read as "
             "nodata; expected a store with every shard written. "
-            "Finish it with write_zarr(fused, store, overwrite=True)"
+            "Finish it with write_zarr(fused, store, resume=True)"
         )
 
 
@@ -155,6 +226,23 @@ def _block_edges(variable: xr.DataArray, array: zarr.Array[Any], block: int) -> 
             f"Use open_scene(..., block={4 * block}), or larger shards"
         )
     return edges
+
+
+def _with_blocks(
+    variable: xr.DataArray, array: zarr.Array[Any], edges: dict[Any, int], *, stamp: str
+) -> xr.DataArray:
+    """Exchange the pixels of a variable for lazy blocks of them."""
+    variable = variable.copy(deep=False)
+    variable.attrs = without_conventions(variable.attrs)
+    packing = common_packing(variable.attrs, variable.dtype, name=str(variable.name))
+    if packing is None:
+        return variable.copy(data=variable.variable.chunk(edges).data)
+    stored = Decoded(array, **packing, stamp=stamp)
+    decoded = variable.copy(data=blocks_of(stored, [edges[dim] for dim in variable.dims]))
+    decoded.attrs = {key: each for key, each in variable.attrs.items() if key not in PACKING}
+    # As xarray has it: attrs are to be applied, encoding was.
+    decoded.encoding |= {key: each for key, each in variable.attrs.items() if key in PACKING}
+    return decoded
 
 
 def _pick(opened: xr.Dataset, variable: str) -> xr.DataArray:

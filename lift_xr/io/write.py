@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 import warnings
-from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import dask.array as da
@@ -15,45 +13,44 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
-import zarr.codecs
 
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
-from lift_xr.grid import Grid
-from lift_xr.io.compute import compute_shards
-from lift_xr.io.place import expect_place
-from lift_xr.io.store import ABOUT, LEVEL, VARIABLE, VERSION
-from lift_xr.packing import GREATEST_CODE, Packing, encode_block
-from lift_xr.plan import SHARD, Layout
+from lift_xr.io.blueprint import Blueprint, expect_same_run
+from lift_xr.io.compute import TRIES, Index, run_shards
+from lift_xr.io.create import clear, create, remove_debris
+from lift_xr.io.interrupt import Interrupted, stop_when_told
+from lift_xr.io.place import expect_place, fingerprint
+from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
+from lift_xr.io.shards import Target, record_failure, write_block, write_overview
+from lift_xr.io.store import ABOUT
+from lift_xr.packing import GREATEST_CODE, Packing
+from lift_xr.plan import SHARD, passes_of
+from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
 
 REFLECTANCE_STEP = 1e-4
 MARGIN = 0.25  # of the training range, on both sides: a mosaic has pixels the cube has not
 CLIPPED_TOLERATED = 0.01
-CONVENTIONS = "CF-1.11"
-SPECTRAL_ATTRS = {
-    "wavelength": {"standard_name": "radiation_wavelength", "long_name": "band centre"},
-    "fwhm": {"long_name": "full width at half maximum"},
-}
+NAMED = 5  # failed shards that a message names
+FINISHES = 3  # tries: another process may be finishing the same store
 
 
-@dataclass(frozen=True)
-class Target:
-    """One array being written, small enough to travel with every task.
+class WriteFailed(RuntimeError):
+    """Some shards could not be written; all others are.
 
     Parameters
     ----------
-    store
-        Path, URL or zarr store.
-    path
-        Of the array in it.
-    run
-        Names this creation of the store, so that a process never writes through an older handle.
+    message
+        For people.
+    failed
+        What the last try of each raised, by the level and the place of its block in the grid of
+        blocks.
     """
 
-    store: Any = field(compare=False)
-    path: str
-    run: str
+    def __init__(self, message: str, failed: dict[tuple[int, Index], BaseException]) -> None:
+        super().__init__(message)
+        self.failed = failed
 
 
 def write_zarr(
@@ -65,9 +62,11 @@ def write_zarr(
     add_offset: float | None = None,
     shard: int = SHARD,
     overwrite: bool = False,
+    resume: bool = False,
+    part: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> Any:
-    """Compute a scene and write it, one task a shard.
+    """Compute a scene and write it, one task a shard, with overviews and quality flags.
 
     Parameters
     ----------
@@ -84,34 +83,67 @@ def write_zarr(
         In the units of ``fused``. The default is 1e-4 and 0 where these are "1" (reflectance);
         else, what holds the range of the training cube with a quarter of it to spare either side.
     shard
-        Shard edge in pixels.
+        Shard edge in pixels. Where it is divisible by 4, a task writes the first two overviews of
+        its shard too.
     overwrite
         Replace a store that is there.
+    resume
+        Finish a store that an interrupted run of the same settings and inputs left: only what its
+        record does not call done is computed, and the store becomes, byte by byte, the one that an
+        uninterrupted run writes. Where nothing is there yet, begin.
+    part
+        ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
+        of each other by nothing else. Whichever finds all shards done completes the store. A part
+        resumes what it finds; run it again to finish it.
     progress
         Draw a progress bar in a terminal or notebook.
 
     Returns
     -------
     path, URL or zarr store
-        ``store``, complete; ``open_scene`` reads it.
+        ``store``, complete, unless other parts are still at it; ``open_scene`` reads it.
 
     Raises
     ------
     LayoutError
-        A place that is taken or cannot be written in parallel; a scale that cannot be found.
+        A place that is taken or cannot be written in parallel; a scale that cannot be found; a run
+        to resume that differs from this one.
     GridError, SpectralError
         When ``fused`` is no scene.
+    WriteFailed
+        When shards were tried four times and failed; all others are written. Resume to try again.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
     scene = expect_scene(fused, name="fused", block=shard)
-    layout = Layout.of(scene.shape, _expect_dtype(dtype), shard=shard)
-    packing = find_packing(scene.attrs, layout.dtype, scale_factor, add_offset)
-    attrs = _plain_attrs(scene.attrs)
-    expect_place(store, scene.data, overwrite=overwrite)
-    target = create(scene.assign_attrs(attrs), store, layout, packing)
-    clipped = fill(scene.data, target, layout, packing, progress=progress)
-    finalize(store)
-    _warn_of_clipping(clipped, packing, scene.size)
+    passes = passes_of(scene.shape, _expect_dtype(dtype), shard=shard)
+    packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
+    scene = scene.assign_attrs(_plain_attrs(scene.attrs))
+    share = _expect_part(part, overwrite=overwrite)
+    joins = resume or part is not None
+    found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
+    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data))
+    if found == "zarr" and joins:
+        expect_same_run(store, blueprint)
+    elif found == "zarr":
+        clear(store)
+    if not (joins and _is_complete(store)):
+        create(blueprint, store)
+        fill(blueprint, store, part=share, progress=progress)
     return store
+
+
+def fill(
+    blueprint: Blueprint, store: Any, *, part: tuple[int, int] = (1, 1), progress: bool = True
+) -> None:
+    """Write every shard that is not written, coarser levels last, and complete the store."""
+    with stop_when_told() as stop:
+        for number in range(len(blueprint.passes)):
+            _fill_pass(blueprint, store, number, part if number == 0 else (1, 1), stop, progress)
+            if not _is_done(blueprint, store, number):
+                return  # other parts are at it
+    finalize(store)
+    _warn_of_clipping(blueprint, store)
 
 
 def find_packing(
@@ -136,84 +168,127 @@ def find_packing(
     return Packing(dtype, float(scale), float(np.float32(offset)))
 
 
-def create(scene: xr.DataArray, store: Any, layout: Layout, packing: Packing) -> Target:
-    """Write everything but pixels, and the word that the store is not complete."""
-    attrs = scene.attrs
-    about: dict[str, Any] = {
-        "layout": VERSION,
-        "complete": False,
-        "version": version("lift-xr"),
-        "run": uuid.uuid4().hex,
-        "provenance": {key: attrs[key] for key in attrs if str(key).startswith(ABOUT)},
-    }
-    zarr.open_group(
-        store, mode="w", zarr_format=3, attributes={"Conventions": CONVENTIONS, ABOUT: about}
-    )
-    template = _template(scene, layout)
-    template.to_dataset(name=VARIABLE).to_zarr(
-        store,
-        group=LEVEL,
-        mode="a",
-        compute=False,  # coordinates and metadata only
-        consolidated=False,
-        zarr_format=3,
-        encoding=_encoding(template, layout, packing),
-    )
-    return Target(store, f"{LEVEL}/{VARIABLE}", about["run"])
-
-
-def fill(
-    data: da.Array, target: Target, layout: Layout, packing: Packing, *, progress: bool
-) -> int:
-    """Compute every shard and write it where it belongs; say how many values were clipped."""
-    if data.chunks != layout.blocks:
-        data = data.rechunk(layout.blocks)
-    statuses = da.map_blocks(
-        write_shard,
-        data,
-        target=target,
-        packing=packing,
-        shard=layout.shard,
-        chunks=tuple((1,) * len(along) for along in layout.blocks),
-        dtype="int64",
-        meta=np.empty((0,) * data.ndim, "int64"),
-        name=f"write-{target.run}",
-    )
-    return compute_shards(statuses, show=progress)
-
-
-def write_shard(
-    block: np.ndarray,
-    target: Target,
-    packing: Packing,
-    shard: tuple[int, ...],
-    block_id: tuple[int, ...],
-) -> np.ndarray:
-    """Encode one block and write it as one whole shard; the status is its clipped values."""
-    codes, clipped = encode_block(block, packing)
-    starts = [index * edge for index, edge in zip(block_id, shard, strict=True)]
-    window = tuple(
-        slice(start, start + size) for start, size in zip(starts, codes.shape, strict=True)
-    )
-    _array(target)[window] = codes
-    return np.full((1,) * block.ndim, clipped, "int64")
-
-
 def finalize(store: Any) -> None:
     """Consolidate the metadata, then call the store complete: the last thing a run writes."""
+    for finish in range(1, FINISHES + 1):
+        try:
+            remove_debris(store)
+            _consolidate(store)
+            return
+        except FileNotFoundError:  # another process took what this one was writing for debris
+            if finish == FINISHES:
+                raise
+
+
+def _consolidate(store: Any) -> None:
     with warnings.catch_warnings():
         # Not in the specification yet, but read by every zarr-python 3 and by xarray.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(store)
     root = zarr.open_group(store, mode="r+")
     about: Any = root.attrs[ABOUT]
-    root.attrs[ABOUT] = {**about, "complete": True}
+    root.attrs[ABOUT] = {**about, "content": content_digest(store), "complete": True}
 
 
-@lru_cache(maxsize=8)
-def _array(target: Target) -> zarr.Array[Any]:
-    """Open the array once a process, not once a task."""
-    return zarr.open_array(target.store, path=target.path, mode="r+")
+def _fill_pass(
+    blueprint: Blueprint,
+    store: Any,
+    number: int,
+    part: tuple[int, int],
+    stop: threading.Event,
+    show: bool,
+) -> None:
+    """Run the tasks of one pass that are left and belong to this part."""
+    each = blueprint.passes[number]
+    target = Target.of(store, blueprint.run, each, blueprint.packing, blueprint.trained)
+    states = read_progress(store, each).states
+    turns = [index for index in np.ndindex(each.grid)][part[0] - 1 :: part[1]]
+    todo = [index for index in turns if states[index] != DONE]
+    failed: dict[tuple[int, Index], BaseException] = {}
+    done = 0
+    title = "writing" if each.first == 0 else "writing overviews"
+    with bar(title, total=len(todo), show=show) as advance:
+        for finished in run_shards(_tasks(blueprint, target), todo, stop=stop):
+            if finished.error is not None:
+                failed[each.first, finished.index] = finished.error
+                record_failure(target, finished.index)
+            done += finished.error is None
+            advance(done)
+    if stop.is_set() and done < len(todo):
+        left = len(todo) - done
+        raise Interrupted(
+            f"stopped with {left} of {each.tasks} shards left to this run; expected to go on later."
+            f" Finish {store} with write_zarr(fused, store, resume=True)"
+        )
+    if failed:
+        raise _write_failed(store, failed, unwritten=len(todo) - done)
+
+
+def _tasks(blueprint: Blueprint, target: Target) -> da.Array:
+    """One element a task: computing it writes a shard."""
+    layout = target.each.layouts[0]
+    settings: dict[str, Any] = {
+        "target": target,
+        "chunks": tuple((1,) * len(along) for along in layout.blocks),
+        "dtype": "int64",
+        "meta": np.empty((0,) * len(layout.shape), "int64"),
+        # A name of its own: a cluster that remembers an earlier run must not skip this one.
+        "name": f"write-{uuid.uuid4().hex}",
+    }
+    if target.each.first:
+        tasks: da.Array = da.map_blocks(write_overview, **settings)
+        return tasks
+    data = blueprint.scene.data
+    if data.chunks != layout.blocks:
+        data = data.rechunk(layout.blocks)
+    return da.map_blocks(write_block, data, **settings)
+
+
+def _is_complete(store: Any) -> bool:
+    try:
+        about: Any = zarr.open_group(store, mode="r").attrs[ABOUT]
+    except FileNotFoundError:
+        return False
+    return about["complete"] is True
+
+
+def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
+    return bool((read_progress(store, blueprint.passes[number]).states == DONE).all())
+
+
+def _write_failed(
+    store: Any, failed: dict[tuple[int, Index], BaseException], *, unwritten: int
+) -> WriteFailed:
+    named = [
+        f"level {level} {index}: {type(error).__name__}: {error}"
+        for (level, index), error in sorted(failed.items(), key=lambda each: each[0])
+    ]
+    more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    error = WriteFailed(
+        f"{unwritten} shards of {store} could not be written, {len(failed)} after {TRIES} tries "
+        f"each ({'; '.join(named[:NAMED])}{more}); all others are. Try these again with "
+        "write_zarr(fused, store, resume=True)",
+        failed,
+    )
+    error.__cause__ = next(iter(failed.values()))
+    return error
+
+
+def _expect_part(part: tuple[int, int] | None, *, overwrite: bool) -> tuple[int, int]:
+    if part is None:
+        return 1, 1
+    i, n = part
+    if not 1 <= i <= n:
+        raise LayoutError(
+            f"part is {part}; expected (i, n) with i from 1 to n. Use part=(1, {max(n, 1)}) to "
+            f"part=({max(n, 1)}, {max(n, 1)}), one for every process"
+        )
+    if overwrite:
+        raise LayoutError(
+            f"part={part} is given with overwrite=True; expected one of them, because a part that "
+            "comes late would remove what the others wrote. Remove the store first"
+        )
+    return i, n
 
 
 def _expect_dtype(dtype: npt.DTypeLike) -> np.dtype:
@@ -262,49 +337,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-def _template(scene: xr.DataArray, layout: Layout) -> xr.DataArray:
-    """Everything of the scene but its pixels: coordinates in memory, described as CF has it."""
-    coords = {key: each.compute() for key, each in scene.coords.items() if each.ndim < 2}
-    nothing = da.zeros(layout.shape, dtype="float32", chunks=layout.shape)
-    template = xr.DataArray(nothing, coords=coords, dims=scene.dims, attrs=scene.attrs)
-    if template["band"].dtype.kind == "U":  # fixed-width text has no Zarr v3 specification
-        template["band"] = template["band"].astype(object)
-    for key, attrs in SPECTRAL_ATTRS.items():
-        if key in coords:
-            template[key].attrs |= attrs
-    if scene.rio.crs is not None:
-        template = template.rio.write_coordinate_system()
-        template["spatial_ref"].attrs["GeoTransform"] = _geotransform(Grid.of(scene))
-    return template
-
-
-def _geotransform(grid: Grid) -> str:
-    numbers = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
-    return " ".join(repr(float(number)) for number in numbers)
-
-
-def _encoding(template: xr.DataArray, layout: Layout, packing: Packing) -> dict[str, Any]:
-    pixels: dict[str, Any] = {
-        "dtype": packing.dtype,
-        "chunks": layout.chunk,
-        "shards": layout.shard if layout.sharded else None,
-        "compressors": (zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),),
-        "_FillValue": packing.fill,
-        "fill_value": packing.fill,
-    }
-    if packing.packed:
-        pixels |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
-    if "spatial_ref" in template.coords:
-        pixels["grid_mapping"] = "spatial_ref"
-    whole = {
-        str(key): {"chunks": each.shape, "_FillValue": None}
-        for key, each in template.coords.items()
-        if each.ndim == 1 and each.dtype.kind in "iuf"
-    }
-    return {VARIABLE: pixels, **whole}
-
-
-def _warn_of_clipping(clipped: int, packing: Packing, size: int) -> None:
+def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
+    clipped = int(read_progress(store, blueprint.passes[0]).column(CLIPPED).sum())
+    packing, size = blueprint.packing, blueprint.scene.size
     if clipped > CLIPPED_TOLERATED * size:
         low, high = packing.limits
         warnings.warn(
@@ -313,5 +348,5 @@ def _warn_of_clipping(clipped: int, packing: Packing, size: int) -> None:
             "store, and were clipped. Pass a larger scale_factor, a lower add_offset, or "
             "dtype='float32'",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lift_xr.errors import LayoutError
-from lift_xr.plan import Layout, chunk_edge, shard_edge, spectral_chunk
+from lift_xr.plan import Layout, chunk_edge, passes_of, shard_edge, spectral_chunk
 
 HOUSTON = (50, 83440, 24040)
 
@@ -72,3 +72,31 @@ def test_a_shard_is_a_positive_whole_number(shard):
 def test_a_shard_that_cannot_be_cut_into_chunks_must_not_outgrow_the_codec():
     with pytest.raises(LayoutError, match=r"chunks of .* GiB; expected at most 2 GiB"):
         Layout.of(HOUSTON, "float32", shard=16381)
+
+
+@given(
+    height=st.integers(1, 5000),
+    width=st.integers(1, 5000),
+    shard=st.sampled_from([1, 3, 16, 250, 251, 252, 960, 1280, 4096]),
+)
+def test_the_shards_of_a_task_cover_the_same_ground_on_every_level(height, width, shard):
+    shard = max(shard, 16) if height * width > 10**5 else shard
+    passes = passes_of((3, height, width), "uint16", shard=shard)
+    layouts = [layout for each in passes for layout in each.layouts]
+    assert max(layouts[-1].shape[1:]) <= 512
+    assert all(max(layout.shape[1:]) > 512 for layout in layouts[:-1])
+    for each in passes:
+        first = each.layouts[0]
+        for level, layout in enumerate(each.layouts):
+            assert tuple(len(along) for along in layout.blocks) == each.grid
+            for axis in (1, 2):
+                finer = np.add.accumulate((0, *first.blocks[axis]))
+                coarser = np.add.accumulate((0, *layout.blocks[axis]))
+                np.testing.assert_array_equal(coarser, -(-finer // 2**level))
+
+
+def test_houston_is_written_in_three_passes():
+    passes = passes_of(HOUSTON, "uint16")
+    assert [layout.shard[1] for layout in passes[0].layouts] == [1280, 640, 320]
+    assert [each.tasks for each in passes] == [1254, 27, 2]
+    assert passes[-1].layouts[-1].shape == (50, 326, 94)

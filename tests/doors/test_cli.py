@@ -182,6 +182,59 @@ def test_overwrite_replaces_a_store(files: Files, tmp_path: Path) -> None:
     assert fuse(files, "--out", tmp_path / "fused.zarr", "--overwrite").exit_code == 0
 
 
+@pytest.fixture(scope="module")
+def model(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model on disk."""
+    path = tmp_path_factory.mktemp("model") / "linear.lift"
+    run("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out", path)
+    return path
+
+
+def test_a_run_that_failed_exits_with_3_and_is_resumed(
+    files: Files, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 64)
+    monkeypatch.setattr("lift_xr.io.compute.BACKOFF", 0.001)
+    with monkeypatch.context() as broken:
+        broken.setattr("lift_xr.io.shards.halve", _never)
+        broken.setattr("lift_xr.io.shards.encode_block", _never)
+        failed = run(*lift)
+    assert failed.exit_code == 3
+    assert "lift-xr: failed: 9 shards of" in failed.stderr
+    told = run("status", store)
+    assert told.exit_code == 0, told.output
+    assert "not complete" in told.output
+    assert "0 of 9 done, 9 failing, 0 left" in told.output
+    resumed = run(*lift, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "9 of 9 done, 0 left" in run("status", store).output
+
+
+def test_parts_write_one_store_between_them(files: Files, model: Path, tmp_path: Path) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 64, "--part")
+    first, second = run(*lift, "1/2"), run(*lift, "2/2")
+    assert "this part of" in first.output
+    assert "lift-xr status" in first.output
+    assert f"wrote {store}" in second.output
+    assert open_scene(store).sizes["band"] == 20
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b"])
+def test_parts_are_counted_from_one(files: Files, model: Path, part: str, tmp_path: Path) -> None:
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", tmp_path / "s.zarr")
+    result = run(*lift, "--part", part)
+    assert result.exit_code == 2
+    assert "is not i/n with i from 1 to n" in result.stderr
+
+
+def test_a_part_needs_a_model(files: Files, tmp_path: Path) -> None:
+    result = fuse(files, "--out", tmp_path / "fused.zarr", "--part", "1/2")
+    assert result.exit_code == 2
+    assert "--part needs --model" in result.stderr
+
+
 def test_a_model_is_not_replaced_by_accident(files: Files, tmp_path: Path) -> None:
     taken = tmp_path / "linear.lift"
     taken.write_bytes(b"mine")
@@ -244,7 +297,7 @@ def test_an_interruption_while_writing_says_that_the_store_is_not_complete(
     store = tmp_path / "fused.zarr"
     result = fuse(files, "--out", store)
     assert result.exit_code == 75
-    assert f"interrupted: {store} is not complete. Run again with --overwrite" in result.stderr
+    assert f"interrupted: {store} is not complete. Run again with --resume" in result.stderr
 
 
 def test_warnings_are_one_line_without_the_source(
@@ -265,7 +318,9 @@ def test_warnings_are_one_line_without_the_source(
     assert found.stderr.strip() == "lift-xr: warning: look out"
 
 
-@pytest.mark.parametrize("ask", ["--help", "fuse --help", "demo --help", "fit -h", "info -h"])
+@pytest.mark.parametrize(
+    "ask", ["--help", "fuse --help", "demo --help", "fit -h", "info -h", "status -h"]
+)
 def test_help_has_examples_and_loads_nothing_heavy(ask: str) -> None:
     script = (
         "import sys; from lift_xr.cli import main; main(standalone_mode=False)\n"

@@ -257,7 +257,7 @@ def test_an_unfinished_store_is_no_scene(tmp_path):
     store = write_zarr(located(), tmp_path / "s.zarr", dtype="float32")
     root = zarr.open_group(store)
     root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
-    with pytest.raises(LayoutError, match=r"is incomplete.*overwrite=True"):
+    with pytest.raises(LayoutError, match=r"is incomplete.*resume=True"):
         open_scene(store)
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import dask
 import dask.array as da
+import numcodecs.blosc
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
@@ -16,10 +20,12 @@ from zarr.storage import MemoryStore, ZipStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import open_scene, write, write_zarr
+from lift_xr.io.blueprint import Blueprint
+from lift_xr.io.create import create
 from lift_xr.io.place import expect_place
-from lift_xr.io.write import Target, create, fill, finalize, find_packing
+from lift_xr.io.write import WriteFailed, fill, find_packing
 from lift_xr.packing import Packing
-from lift_xr.plan import Layout
+from lift_xr.plan import passes_of
 from lift_xr.scene import expect_scene
 from tests.clusters import two_workers
 from tests.scenes import cube, located, on_grid
@@ -156,13 +162,13 @@ def test_the_same_scene_gives_the_same_pixels_on_disk_for_any_blocks(tmp_path):
 def graph_of(scene: xr.DataArray, monkeypatch: pytest.MonkeyPatch, *, shard: int) -> da.Array:
     """The array of statuses that write_zarr computes."""
     seen = []
-    compute = write.compute_shards
+    run = write.run_shards
 
-    def spy(statuses: da.Array, *, show: bool) -> int:
+    def spy(statuses: da.Array, *args: Any, **kwargs: Any) -> Any:
         seen.append(statuses)
-        return compute(statuses, show=show)
+        return run(statuses, *args, **kwargs)
 
-    monkeypatch.setattr(write, "compute_shards", spy)
+    monkeypatch.setattr(write, "run_shards", spy)
     write_zarr(scene, MemoryStore(), shard=shard)
     return seen[0]
 
@@ -175,6 +181,27 @@ def test_reading_lifting_and_writing_a_shard_is_one_task(monkeypatch, tmp_path):
     (optimized,) = dask.optimize(statuses)
     assert statuses.size == 12
     assert len(dict(optimized.dask)) <= statuses.size + 2
+
+
+def test_as_many_chunks_are_encoded_at_once_as_there_are_threads(tmp_path, monkeypatch):
+    inside, most, lock, encode = set(), [0], threading.Lock(), numcodecs.blosc.Blosc.encode
+
+    def watched(codec: Any, buffer: Any) -> Any:
+        token = object()
+        with lock:
+            inside.add(token)
+            most[0] = max(most[0], len(inside))
+        time.sleep(0.001)
+        encoded = encode(codec, buffer)
+        inside.discard(token)
+        return encoded
+
+    monkeypatch.setattr(numcodecs.blosc.Blosc, "encode", watched)
+    before = zarr.config.get("async.concurrency")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        write_zarr(fused(600, 600), tmp_path / "s.zarr", shard=256)
+    assert 1 <= most[0] <= 2
+    assert zarr.config.get("async.concurrency") == before
 
 
 def test_each_task_returns_one_number(monkeypatch):
@@ -193,7 +220,7 @@ def test_any_zarr_store_works_on_local_schedulers(scheduler):
 def test_workers_write_the_same_bytes_as_one_thread_and_say_what_went_wrong(tmp_path):
     alone = write_zarr(fused(), tmp_path / "alone.zarr", shard=16)
     with two_workers():
-        with pytest.raises(OSError, match="sensor on fire"):
+        with pytest.raises(WriteFailed, match="sensor on fire"):
             write_zarr(failing(), tmp_path / "failed.zarr", shard=16)
         together = write_zarr(fused(), tmp_path / "together.zarr", shard=16)
         with pytest.raises(LayoutError, match="in this process's memory, which the workers"):
@@ -221,24 +248,21 @@ def failing() -> xr.DataArray:
 
 def test_an_interrupted_store_is_not_a_scene_until_it_is_overwritten(tmp_path):
     store = tmp_path / "s.zarr"
-    with pytest.raises(OSError, match="sensor on fire"):
+    with pytest.raises(WriteFailed, match="sensor on fire"):
         write_zarr(failing(), store, shard=16)
-    with pytest.raises(LayoutError, match=r"incomplete.*write_zarr\(fused, store, overwrite=True"):
+    with pytest.raises(LayoutError, match=r"incomplete.*write_zarr\(fused, store, resume=True"):
         open_scene(store)
     write_zarr(fused(), store, shard=16, overwrite=True)
     np.testing.assert_allclose(open_scene(store), fused(), atol=0.501e-4)
 
 
-def test_the_three_steps_of_a_run_can_be_taken_one_by_one(tmp_path):
+def test_the_two_steps_of_a_run_can_be_taken_one_by_one(tmp_path):
     scene, store = expect_scene(fused()), tmp_path / "s.zarr"
-    layout = Layout.of(scene.shape, UINT16, shard=16)
-    packing = Packing(UINT16, 1e-4)
-    target = create(scene, store, layout, packing)
-    assert isinstance(target, Target)
+    blueprint = Blueprint(scene, passes_of(scene.shape, UINT16, shard=16), Packing(UINT16, 1e-4))
+    create(blueprint, store)
     with pytest.raises(LayoutError, match="is incomplete"):
         open_scene(store)
-    assert fill(scene.data, target, layout, packing, progress=False) == 0
-    finalize(store)
+    fill(blueprint, store, progress=False)
     np.testing.assert_allclose(open_scene(store), scene, atol=0.501e-4)
 
 

@@ -31,6 +31,27 @@ def test_a_grid_knows_its_corner_step_and_bounds():
     assert grid.describe() == "no CRS, 4 x 6 pixels of 2 x 2 (y, x), x 100 to 112, y 492 to 500"
 
 
+@pytest.mark.parametrize(
+    ("left", "step", "dtype"),
+    [
+        (300000.0, 0.05, "float64"),
+        (272056.3, 0.5, "float32"),
+        (-95.4, 0.0002, "float64"),
+        (-95.4, 0.0002, "float32"),
+    ],
+)
+def test_a_step_far_from_the_origin_is_the_decimal_it_was(left, step, dtype):
+    scene = blank(2, 24040, spacing=step, left=left)
+    grid = Grid.of(scene.assign_coords(x=scene.x.astype(dtype)))
+    assert grid.dx == step
+    assert grid.left == pytest.approx(left, abs=float(np.spacing(np.dtype(dtype).type(abs(left)))))
+
+
+def test_a_step_that_is_no_decimal_is_kept():
+    third = Grid.of(blank(3, 7000, spacing=1 / 3))
+    assert third.dx == pytest.approx(1 / 3, rel=1e-15)
+
+
 def test_a_single_pixel_is_measured_by_its_transform():
     scene = located(1, 1).rio.write_crs("EPSG:32615")
     assert Grid.of(scene).dx == 1

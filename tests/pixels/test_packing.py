@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lift_xr.packing import MISSING, Packing, decode_block, encode_block
+from lift_xr.encode import CLIPPED, NODATA, OUTSIDE, STRIP, encode_block
+from lift_xr.packing import MISSING, Packing, decode_block
 
 REFLECTANCE = Packing(np.dtype("uint16"), 1e-4, 0.0)
 
@@ -34,9 +35,9 @@ def test_codes_hold_values_to_half_a_step(values, low, span):
     offset = float(np.float32(low))
     packing = Packing(np.dtype("uint16"), span / 65534, offset)
     scaled = (values * np.float32(span) + np.float32(low)).astype("float32")
-    codes, clipped = encode_block(scaled, packing)
-    assert clipped == 0
-    found = back(codes, packing)
+    encoded = encode_block(scaled, packing)
+    assert encoded.clipped == 0
+    found = back(encoded.codes, packing)
     rounding = 4 * np.spacing(np.float32(abs(low) + span))
     assert np.nanmax(np.abs(found - scaled), initial=0) <= 0.5 * packing.scale_factor + rounding
     np.testing.assert_array_equal(np.isnan(found), np.isnan(scaled))
@@ -44,20 +45,54 @@ def test_codes_hold_values_to_half_a_step(values, low, span):
 
 def test_values_beyond_the_codes_are_clipped_and_counted():
     block = np.float32([-1, -np.inf, 0, 6.5534, 7, np.inf, np.nan]).reshape(1, 1, -1)
-    codes, clipped = encode_block(block, REFLECTANCE)
-    assert codes.ravel().tolist() == [0, 0, 0, 65534, 65534, 65534, MISSING]
-    assert clipped == 4
+    encoded = encode_block(block, REFLECTANCE)
+    assert encoded.codes.ravel().tolist() == [0, 0, 0, 65534, 65534, 65534, MISSING]
+    assert encoded.clipped == 4
+    assert encoded.flags.ravel().tolist() == [CLIPPED, CLIPPED, 0, 0, CLIPPED, CLIPPED, NODATA]
     assert REFLECTANCE.limits == (0, pytest.approx(6.5534))
 
 
 def test_float32_is_kept_as_it_is():
     block = np.float32([[[np.nan, -1, np.inf]]])
-    stored, clipped = encode_block(block, Packing(np.dtype("float32")))
-    assert stored is block
-    assert clipped == 0
+    encoded = encode_block(block, Packing(np.dtype("float32")), trained=(-0.5, 0.5))
+    assert encoded.codes is block
+    assert encoded.clipped == 0
+    assert encoded.flags.tolist() == [[NODATA, OUTSIDE, OUTSIDE]]
 
 
 def test_leading_axes_are_encoded_alike():
     block = np.random.default_rng(0).random((2, 3, 4, 5), dtype="float32")
-    codes, _ = encode_block(block, REFLECTANCE)
-    np.testing.assert_array_equal(codes[1], encode_block(block[1], REFLECTANCE)[0])
+    together = encode_block(block, REFLECTANCE, trained=(0.1, 0.9))
+    alone = encode_block(block[1], REFLECTANCE, trained=(0.1, 0.9))
+    np.testing.assert_array_equal(together.codes[1], alone.codes)
+    np.testing.assert_array_equal(together.flags[1], alone.flags)
+
+
+@given(
+    block=arrays.arrays(
+        "float32",
+        st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
+        elements=st.one_of(st.just(np.nan), st.floats(-1, 8, width=32)),
+    )
+)
+def test_a_pixel_is_flagged_for_any_of_its_bands(block):
+    encoded = encode_block(block, REFLECTANCE, trained=(0.5, 2.0))
+    scaled = np.rint(block * np.float32(1 / 1e-4))
+    for flag, values in (
+        (NODATA, np.isnan(block)),
+        (OUTSIDE, (block < 0.5) | (block > 2)),
+        (CLIPPED, (scaled < 0) | (scaled > 65534)),
+    ):
+        np.testing.assert_array_equal((encoded.flags & flag) > 0, values.any(axis=0))
+    assert encoded.clipped == np.count_nonzero((scaled < 0) | (scaled > 65534))
+
+
+def test_strips_leave_no_seams():
+    rng = np.random.default_rng(1)
+    block = rng.uniform(-0.1, 7, (2, 7, STRIP // 3)).astype("float32")
+    block[:, rng.random(block.shape[1:]) < 0.1] = np.nan
+    whole = encode_block(block, REFLECTANCE, trained=(0, 5))
+    rows = [encode_block(block[:, [row]], REFLECTANCE, trained=(0, 5)) for row in range(7)]
+    np.testing.assert_array_equal(whole.codes, np.concatenate([each.codes for each in rows], 1))
+    np.testing.assert_array_equal(whole.flags, np.concatenate([each.flags for each in rows], 0))
+    assert whole.clipped == sum(each.clipped for each in rows)

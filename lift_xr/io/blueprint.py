@@ -1,0 +1,132 @@
+"""Everything about a store but its pixels, and what makes two runs the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from lift_xr.errors import LayoutError
+from lift_xr.io.store import ABOUT, VERSION
+from lift_xr.packing import Packing
+from lift_xr.plan import Pass
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Everything about a store but its pixels.
+
+    Parameters
+    ----------
+    scene : (..., band, y, x)
+        Coordinates and attributes, the latter plain JSON.
+    passes
+        How it is cut.
+    packing
+        How its values are stored.
+    inputs
+        What tells the stores it is computed from apart.
+    """
+
+    scene: xr.DataArray
+    passes: tuple[Pass, ...]
+    packing: Packing
+    inputs: str = ""
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What makes two runs write the same bytes; plain JSON."""
+        first = self.passes[0].layouts[0]
+        return {
+            "version": version("lift-xr"),
+            "shape": list(first.shape),
+            "dtype": str(first.dtype),
+            "scale_factor": self.packing.scale_factor,
+            "add_offset": self.packing.add_offset,
+            "shard": list(first.shard),
+            "coordinates": _digest(_coordinates(self.scene)),
+            "attributes": _digest(self.scene.attrs),
+            "inputs": self.inputs,
+        }
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the scene came about: method, seed, the digest of the model."""
+        attrs = self.scene.attrs
+        return {str(key): attrs[key] for key in attrs if str(key).startswith(ABOUT)}
+
+    @property
+    def trained(self) -> tuple[float, float]:
+        """The range of the values the model was trained on; everything, where none is known."""
+        low, high = self.scene.attrs.get(f"{ABOUT}_range", (-np.inf, np.inf))
+        return float(low), float(high)
+
+    @cached_property
+    def run(self) -> str:
+        """Names the run, the same for every process that takes part in it or resumes it."""
+        return _digest([VERSION, self.settings])
+
+
+def about(blueprint: Blueprint) -> dict[str, Any]:
+    """Say in the root's attributes what this store is, and that it is not complete."""
+    return {
+        "layout": VERSION,
+        "complete": False,
+        "version": version("lift-xr"),
+        "run": blueprint.run,
+        "settings": blueprint.settings,
+        "provenance": blueprint.provenance,
+    }
+
+
+def expect_same_run(store: Any, blueprint: Blueprint) -> None:
+    """Raise LayoutError, saying what differs, unless a store is this run, begun."""
+    began: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
+    if not isinstance(began, dict) or "settings" not in began:
+        raise LayoutError(
+            f"{store} is no store that write_zarr of this version began; expected one, to finish "
+            "it. Use another path, or overwrite=True to replace it"
+        )
+    if began["run"] != blueprint.run:
+        raise LayoutError(
+            f"{store} was begun by another run: {'; '.join(_differences(began, blueprint))}; "
+            "expected the same settings and inputs. Use those, another path, or overwrite=True to "
+            "begin again"
+        )
+
+
+def _coordinates(scene: xr.DataArray) -> list[Any]:
+    """The coordinates as JSON says them, in an order of their own."""
+    told = []
+    for key in sorted(scene.coords, key=str):
+        each = scene.coords[key]
+        if each.ndim < 2:
+            values = each.to_numpy()
+            told.append([str(key), list(each.dims), str(values.dtype), values.tolist()])
+    return [*told, str(scene.rio.crs)]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _differences(began: dict[str, Any], blueprint: Blueprint) -> list[str]:
+    here, there = dict(blueprint.settings), dict(began["settings"])
+    if here["attributes"] != there["attributes"]:
+        here |= blueprint.provenance
+        there |= began["provenance"]
+    keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    return [f"{key} is {_short(here.get(key))} and was {_short(there.get(key))}" for key in keys]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."

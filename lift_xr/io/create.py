@@ -1,0 +1,239 @@
+"""Make a store: every group, array and coordinate of it, and the word that it is not complete.
+
+Nothing of it depends on when or where it is made. So several processes may make one store at once,
+and one that died half way is simply made again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+import zarr.codecs
+from zarr.abc.store import Store
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
+
+from lift_xr.encode import MEANINGS
+from lift_xr.grid import Grid
+from lift_xr.io.blueprint import Blueprint, about
+from lift_xr.io.geozarr import convention_attrs
+from lift_xr.io.record import RECORD, create_record
+from lift_xr.io.store import ABOUT, VARIABLE, local_path
+from lift_xr.packing import Packing
+from lift_xr.plan import Layout, Pass
+
+ROOT = "zarr.json"
+QUALITY, FLAGS = "quality", "flags"
+CONVENTIONS = "CF-1.11"
+SPECTRAL_ATTRS = {
+    "wavelength": {"standard_name": "radiation_wavelength", "long_name": "band centre"},
+    "fwhm": {"long_name": "full width at half maximum"},
+}
+
+
+def create(blueprint: Blueprint, store: Any) -> None:
+    """Write whatever of the store is not there yet, the root first: it tells whose store it is."""
+    contents = _contents(blueprint)
+    target = as_store(store)
+    for key in sorted(contents, key=lambda each: (each != ROOT, each)):
+        sync(target.set_if_not_exists(key, contents[key]))
+
+
+def clear(store: Any) -> None:
+    """Remove a store; interrupted, it leaves one that is incomplete and can be removed again."""
+    root = zarr.open(store, mode="r+")
+    about: Any = root.attrs.get(ABOUT)
+    if isinstance(about, dict):
+        root.attrs[ABOUT] = {**about, "complete": False}
+    sync(_clear(as_store(store)))
+
+
+def as_store(store: Any) -> Store:
+    """Open the zarr store of a path, URL or dictionary; a store is returned as it is."""
+    path = local_path(store)
+    if path is not None:
+        return LocalStore(path.absolute())  # workers may run in other folders
+    if isinstance(store, str):
+        return FsspecStore.from_url(store)
+    if isinstance(store, dict):
+        return MemoryStore(store)
+    assert isinstance(store, Store)
+    return store
+
+
+def remove_debris(store: Any) -> None:
+    """Remove what writes that were killed left behind on a disk."""
+    path = local_path(store)
+    for debris in list(path.rglob("*.partial")) if path is not None else ():
+        debris.unlink(missing_ok=True)
+
+
+def level_path(level: int) -> str:
+    """Find the pixels of a level in their store."""
+    return f"{level}/{VARIABLE}"
+
+
+def flags_path() -> str:
+    """Find the quality flags in their store."""
+    return f"{QUALITY}/{FLAGS}"
+
+
+def paths_written(each: Pass) -> tuple[str, ...]:
+    """List the arrays that a task of a pass writes to; flags go with full resolution."""
+    levels = tuple(level_path(each.first + number) for number in range(len(each.layouts)))
+    return levels if each.first else (*levels, flags_path())
+
+
+async def _clear(target: Store) -> None:
+    """Delete everything, the progress first and the root last."""
+    names = [name async for name in target.list_dir("")]
+    for name in sorted(names, key=lambda each: (each == ROOT, each != RECORD)):
+        if not isinstance(target, LocalStore) or (Path(target.root) / name).is_dir():
+            await target.delete_dir(name)
+        if not isinstance(target, LocalStore) or (Path(target.root) / name).is_file():
+            await target.delete(name)
+
+
+def _contents(blueprint: Blueprint) -> dict[str, Any]:
+    """Make the store in memory: its keys and what they hold."""
+    contents: dict[str, Any] = {}
+    scene, passes = blueprint.scene, blueprint.passes
+    layouts = [layout for each in passes for layout in each.layouts]
+    told = convention_attrs(Grid.of(scene), levels=len(layouts))
+    root = zarr.open_group(
+        MemoryStore(contents),
+        mode="w",
+        zarr_format=3,
+        attributes={"Conventions": CONVENTIONS, **told.root, ABOUT: about(blueprint)},
+    )
+    for level, layout in enumerate(layouts):
+        template = _template(_at_level(scene, level), layout).assign_attrs(told.arrays[level])
+        encoding = _encoding(template, layout, blueprint.packing)
+        _write(template, root, str(level), encoding, told.groups[level])
+    flags = _flags(scene, layouts[0])
+    flags = flags.assign_attrs(told.arrays[0])
+    _write(flags, root, QUALITY, _flags_encoding(flags, layouts[0]), told.groups[0])
+    root.create_group(RECORD)
+    for each in passes:
+        create_record(root, each, paths_written(each))
+    return contents
+
+
+def _write(
+    template: xr.DataArray,
+    root: zarr.Group,
+    group: str,
+    encoding: dict[str, Any],
+    attrs: dict[str, Any],
+) -> None:
+    template.to_dataset().assign_attrs(attrs).to_zarr(
+        root.store,
+        group=group,
+        mode="a",
+        compute=False,  # coordinates and metadata only
+        consolidated=False,
+        zarr_format=3,
+        encoding=encoding,
+    )
+
+
+def _template(scene: xr.DataArray, layout: Layout) -> xr.DataArray:
+    """Everything of the scene but its pixels: coordinates in memory, described as CF has it."""
+    coords = {key: each.compute() for key, each in scene.coords.items() if each.ndim < 2}
+    nothing = da.zeros(layout.shape, dtype="float32", chunks=layout.shape)
+    template = xr.DataArray(
+        nothing, coords=coords, dims=scene.dims, attrs=scene.attrs, name=VARIABLE
+    )
+    if template["band"].dtype.kind == "U":  # fixed-width text has no Zarr v3 specification
+        template["band"] = template["band"].astype(object)
+    for key, attrs in SPECTRAL_ATTRS.items():
+        if key in coords:
+            template[key].attrs |= attrs
+    return _with_crs(template)
+
+
+def _with_crs(template: xr.DataArray) -> xr.DataArray:
+    if template.rio.crs is None:
+        return template
+    template = template.rio.write_coordinate_system()
+    template["spatial_ref"].attrs["GeoTransform"] = _geotransform(Grid.of(template))
+    return template
+
+
+def _at_level(scene: xr.DataArray, level: int) -> xr.DataArray:
+    """The scene as coarse as a level is: the same corner, pixels doubled, none left out."""
+    if level == 0:
+        return scene
+    grid, factor = Grid.of(scene), 2**level
+    kept = {key: each for key, each in scene.coords.items() if not {"y", "x"} & {*each.dims}}
+    sizes: dict[Any, int] = dict(scene.sizes)
+    sizes |= {dim: -(-sizes[dim] // factor) for dim in ("y", "x")}
+    shape = tuple(sizes[dim] for dim in scene.dims)
+    coarse = xr.DataArray(
+        da.zeros(shape, dtype="float32", chunks=shape), kept, scene.dims, attrs=scene.attrs
+    )
+    for dim, start, step in (("y", grid.top, grid.dy), ("x", grid.left, grid.dx)):
+        centres = start + factor * step * (np.arange(sizes[dim]) + 0.5)
+        coarse = coarse.assign_coords({dim: (dim, centres, scene[dim].attrs)})
+    return coarse
+
+
+def _flags(scene: xr.DataArray, layout: Layout) -> xr.DataArray:
+    """The quality flags, described as CF has it."""
+    axes = [axis for axis, dim in enumerate(scene.dims) if dim != "band"]
+    dims, shape = [scene.dims[axis] for axis in axes], tuple(layout.shape[axis] for axis in axes)
+    coords = {
+        key: each.compute()
+        for key, each in scene.coords.items()
+        if each.ndim < 2 and "band" not in each.dims
+    }
+    attrs = {
+        "long_name": "what to know of each pixel",
+        "flag_masks": list(MEANINGS.values()),
+        "flag_meanings": " ".join(MEANINGS),
+    }
+    nothing = da.zeros(shape, dtype="uint8", chunks=shape)
+    return _with_crs(xr.DataArray(nothing, coords, dims, attrs=attrs, name=FLAGS))
+
+
+def _geotransform(grid: Grid) -> str:
+    numbers = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
+    return " ".join(repr(float(number)) for number in numbers)
+
+
+def _encoding(template: xr.DataArray, layout: Layout, packing: Packing) -> dict[str, Any]:
+    pixels: dict[str, Any] = {
+        "dtype": packing.dtype,
+        "chunks": layout.chunk,
+        "shards": layout.shard if layout.sharded else None,
+        "_FillValue": packing.fill,
+        "fill_value": packing.fill,
+    }
+    if packing.packed:
+        pixels |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
+    return _with_coordinates(template, pixels)
+
+
+def _flags_encoding(template: xr.DataArray, layout: Layout) -> dict[str, Any]:
+    once = (1,) * (len(layout.shape) - 3)
+    shard = (*once, *layout.shard[-2:]) if layout.sharded else None
+    chunk = (*once, *layout.chunk[-2:])
+    # No _FillValue: 0 says that nothing is wrong with a pixel, not that it is missing.
+    return _with_coordinates(template, {"chunks": chunk, "shards": shard, "_FillValue": None})
+
+
+def _with_coordinates(template: xr.DataArray, pixels: dict[str, Any]) -> dict[str, Any]:
+    pixels["compressors"] = (zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),)
+    if "spatial_ref" in template.coords:
+        pixels["grid_mapping"] = "spatial_ref"
+    whole = {
+        str(key): {"chunks": each.shape, "_FillValue": None}
+        for key, each in template.coords.items()
+        if each.ndim == 1 and each.dtype.kind in "iuf"
+    }
+    return {str(template.name): pixels, **whole}

@@ -1,0 +1,122 @@
+"""What one task of a run does: write its shard of every level of a pass, then say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import zarr
+
+from lift_xr.encode import encode_block
+from lift_xr.io.codecs import one_codec_at_a_time
+from lift_xr.io.create import as_store, flags_path, level_path
+from lift_xr.io.record import checksum, done_row, mark_failing, record_path
+from lift_xr.overview import halve
+from lift_xr.packing import Packing
+from lift_xr.plan import Pass
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the tasks of one pass write, small enough to travel with every one of them.
+
+    Parameters
+    ----------
+    store
+        A zarr store.
+    place
+        Names it, so that a process opens each array once.
+    run
+        Names the run, so that no process writes through the handle of an earlier one.
+    """
+
+    store: Any = field(compare=False)
+    place: str
+    run: str
+    each: Pass
+    packing: Packing
+    trained: tuple[float, float] = (-np.inf, np.inf)
+
+    @classmethod
+    def of(
+        cls, store: Any, run: str, each: Pass, packing: Packing, trained: tuple[float, float]
+    ) -> Target:
+        """Point the tasks of a pass to a path, URL or store."""
+        opened = as_store(store)
+        return cls(opened, str(opened), run, each, packing, trained)
+
+
+def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarray:
+    """Encode one block of full resolution and write it, its flags and its overviews."""
+    encoded = encode_block(block, target.packing, trained=target.trained)
+    *once, _, rows, columns = _window(block_id, target.each.layouts[0].shard, block.shape)
+    with one_codec_at_a_time():
+        sums = _write_levels(encoded.codes, target, block_id)
+        _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
+        return _record(target, block_id, encoded.clipped, [*sums, checksum(encoded.flags)])
+
+
+def write_overview(target: Target, block_id: Index) -> np.ndarray:
+    """Halve what the last level of the pass before holds, and write it and its own overviews."""
+    with one_codec_at_a_time():
+        sums = _write_levels(_read_half(target, block_id), target, block_id)
+        return _record(target, block_id, 0, sums)
+
+
+def record_failure(target: Target, index: Index) -> None:
+    """Write down that the task of a block has failed for good."""
+    mark_failing(_array(target, record_path(target.each)), index)
+
+
+def _write_levels(stored: np.ndarray, target: Target, block_id: Index) -> list[int]:
+    """Write one block to every level of the pass; return the checksums."""
+    sums = []
+    for number, layout in enumerate(target.each.layouts):
+        stored = stored if number == 0 else halve(stored, target.packing)
+        array = _array(target, level_path(target.each.first + number))
+        array[_window(block_id, layout.shard, stored.shape)] = stored
+        sums.append(checksum(stored))
+    return sums
+
+
+def _read_half(target: Target, block_id: Index) -> np.ndarray:
+    """Read the level before, strip by strip of whole shards, and halve it."""
+    source = _array(target, level_path(target.each.first - 1))
+    layout = target.each.layouts[0]
+    shape = tuple(along[index] for along, index in zip(layout.blocks, block_id, strict=True))
+    *rest, rows, columns = _window(block_id, layout.shard, shape)
+    half = np.empty(shape, source.dtype)
+    twice = slice(2 * columns.start, 2 * columns.stop)
+    for strip in _strips(rows, source.shards or source.chunks):
+        wide = np.asarray(source[(*rest, slice(2 * strip.start, 2 * strip.stop), twice)])
+        half[..., strip.start - rows.start : strip.stop - rows.start, :] = halve(
+            wide, target.packing
+        )
+    return half
+
+
+def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
+    for start in range(rows.start, rows.stop, unit[-2]):
+        yield slice(start, min(start + unit[-2], rows.stop))
+
+
+def _record(target: Target, block_id: Index, clipped: int, sums: list[int]) -> np.ndarray:
+    _array(target, record_path(target.each))[block_id] = done_row(clipped, sums)
+    return np.full((1,) * len(block_id), clipped, "int64")
+
+
+def _window(block_id: Index, shard: Index, shape: Index) -> tuple[slice, ...]:
+    """Where a block lies in its array."""
+    starts = [index * edge for index, edge in zip(block_id, shard, strict=True)]
+    return tuple(slice(start, start + size) for start, size in zip(starts, shape, strict=True))
+
+
+@lru_cache(maxsize=32)
+def _array(target: Target, path: str) -> zarr.Array[Any]:
+    """Open an array once a process, not once a task."""
+    return zarr.open_array(target.store, path=path, mode="r+")

@@ -1,0 +1,124 @@
+"""How far a run is, read from its record while it goes on; no pixel is touched."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import zarr
+
+from lift_xr.errors import LayoutError
+from lift_xr.io.record import DONE, FAILING, RECORD, all_progress
+from lift_xr.io.store import ABOUT, local_path
+
+RECENT = 64  # shards that tell how fast the run is now
+PAUSE = 20  # times the usual interval: longer ones are no work, but nobody at work
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Parameters
+    ----------
+    done, failing, left, total
+        Tasks, one a shard of full resolution and a few for the overviews. Those that are failing
+        were tried and given up; to resume tries them again. They are not among those left.
+    rate
+        Tasks a second, lately. None where it cannot be told: of fewer than two tasks, and of
+        stores that are not folders.
+    eta
+        Seconds until all are done at that rate; None where that is not known.
+    idle
+        Seconds since the last task was done; None where that is not known.
+    complete
+        Whether the store is: its metadata consolidated, ready for readers.
+    """
+
+    done: int
+    failing: int
+    left: int
+    total: int
+    rate: float | None
+    eta: float | None
+    idle: float | None
+    complete: bool
+
+
+def status(store: Any) -> Status:
+    """Say how far the run is that writes a store, from any process and at any time.
+
+    Parameters
+    ----------
+    store
+        A path, a URL or a zarr store that ``write_zarr`` began.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there.
+    LayoutError
+        It is no such store.
+    """
+    complete = _expect_run(store)
+    states = [progress.states for progress in all_progress(store).values()]
+    done, failing = (
+        sum(int((each == state).sum()) for each in states) for state in (DONE, FAILING)
+    )
+    total = sum(each.size for each in states)
+    left = total - done - failing
+    times = _times_of_rows(store)
+    rate = _rate(times)
+    return Status(
+        done=done,
+        failing=failing,
+        left=left,
+        total=total,
+        rate=rate,
+        eta=0.0 if complete else (left + failing) / rate if rate else None,
+        idle=time.time() - times[-1] if times else None,
+        complete=complete,
+    )
+
+
+def _expect_run(store: Any) -> bool:
+    """Say whether a store is complete, or raise if it is none that ``write_zarr`` began."""
+    path = local_path(store)
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a Zarr store. Check the path")
+    try:
+        about: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
+    except (ValueError, KeyError, TypeError, FileNotFoundError):
+        about = None
+    if not isinstance(about, dict) or "run" not in about:
+        raise LayoutError(
+            f"{store} is no store that write_zarr began; expected one, whose record tells how far "
+            "it is. Look at it with open_scene(store)"
+        )
+    return about.get("complete") is True
+
+
+def _times_of_rows(store: Any) -> list[float]:
+    """Read when each row of the record was written, the earliest first."""
+    path = local_path(store)
+    if path is None:
+        return []
+    rows = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
+    return sorted(each.stat().st_mtime for each in rows if each.is_file())
+
+
+def _rate(times: list[float]) -> float | None:
+    """Count tasks a second since the run last paused, over the recent ones."""
+    recent = times[-RECENT:]
+    intervals = [later - earlier for earlier, later in pairwise(recent)]
+    if not intervals or max(intervals) == 0:
+        return None
+    usual = median(each for each in intervals if each > 0)
+    pauses = [place for place, each in enumerate(intervals) if each > PAUSE * usual]
+    working = intervals[pauses[-1] + 1 :] if pauses else intervals
+    spent = sum(working)
+    return len(working) / spent if spent > 0 else None

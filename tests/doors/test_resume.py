@@ -1,0 +1,415 @@
+"""Runs that end early, in every way they can, and the runs that finish what they left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from zarr.storage import MemoryStore
+
+from lift_xr.errors import LayoutError
+from lift_xr.io import compute, open_scene, write_zarr
+from lift_xr.io.interrupt import Interrupted, stop_when_told
+from lift_xr.io.place import fingerprint
+from lift_xr.io.record import DONE, FAILING, LEFT, all_progress
+from lift_xr.io.write import WriteFailed
+from tests.clusters import two_workers
+from tests.scenes import located, on_grid
+
+SHAPE, SHARD = (2, 1100, 60), 110  # levels 0 and 1 in one pass, level 2 in another
+SHARDS = 10
+
+
+def count_and_wait(
+    block: np.ndarray, block_info: dict, *, diary: str, seconds: float
+) -> np.ndarray:
+    """Stand for the lifting: leave a line in the diary, and take a while."""
+    if diary:
+        with Path(diary).open("a") as file:
+            file.write(f"{block_info[0]['chunk-location']}\n")
+    time.sleep(seconds)
+    return block
+
+
+def scene(*, diary: Path | str = "", seconds: float = 0.0, seed: int = 0) -> xr.DataArray:
+    """A lazy scene with nodata shards, whose blocks tell when they are computed."""
+    values = np.random.default_rng(seed).random(SHAPE, dtype="float32")
+    values[:, 200:400] = np.nan
+    lazy = da.from_array(values, chunks=(-1, SHARD, -1), name=f"scene-{seed}").map_blocks(
+        count_and_wait,
+        diary=str(diary),
+        seconds=seconds,
+        dtype="float32",
+        meta=np.empty((0, 0, 0), "float32"),
+    )
+    attrs = {"units": "1", "lift_xr_model": f"digest of {seed}", "lift_xr_seed": seed}
+    return on_grid(values).copy(data=lazy).assign_attrs(attrs)
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    files = (each for each in store.rglob("*") if each.is_file())
+    return {str(each.relative_to(store)): each.read_bytes() for each in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run that nobody disturbed."""
+    with dask.config.set(scheduler="synchronous"):
+        store = tmp_path_factory.mktemp("whole") / "s.zarr"
+        return files_of(write_zarr(scene(), store, shard=SHARD))
+
+
+def entries(diary: Path) -> int:
+    return len(diary.read_text().splitlines()) if diary.exists() else 0
+
+
+# ------------------------------------------------------------------------------------------ killed
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # import once, not once a process
+
+
+def child(store: Path, diary: Path, *, seconds: float = 0.02, **settings: Any) -> Any:
+    """Another process, writing with two threads."""
+    lazy = scene(diary=diary, seconds=seconds)
+    process = PROCESSES.Process(target=write_in_child, args=(lazy, store), kwargs=settings)
+    process.start()
+    return process
+
+
+def write_in_child(lazy: xr.DataArray, store: Path, **settings: Any) -> None:
+    try:
+        with dask.config.set(scheduler="threads", num_workers=2):
+            write_zarr(lazy, store, shard=SHARD, **settings)
+    except Interrupted as interrupted:
+        store.with_suffix(".said").write_text(str(interrupted))
+        raise SystemExit(75) from None
+
+
+def test_a_killed_run_is_finished_to_the_same_bytes(tmp_path, whole):
+    store, diary, moments = tmp_path / "s.zarr", tmp_path / "diary", random.Random(0)
+    child(tmp_path / "first.zarr", tmp_path / "first").join()  # the server of processes is up
+    kills = 6
+    for _ in range(kills):
+        process = child(store, diary, resume=True)
+        time.sleep(moments.uniform(0.05, 0.4))
+        process.kill()
+        process.join()
+    write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+    assert entries(diary) <= SHARDS + 2 * kills  # two threads, so two shards in flight
+
+
+def test_a_resumed_run_computes_only_what_the_record_does_not_call_done(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    write_zarr(scene(), store, shard=SHARD)
+    forget(store, shards=[(0, 2, 0), (0, 7, 0)])
+    write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
+    assert entries(diary) == 2
+    assert files_of(store) == whole
+
+
+def forget(store: Path, *, shards: list[tuple[int, ...]]) -> None:
+    """Make a whole store look as if a run had been killed before these shards were written."""
+    record = zarr.open_array(store, path="_progress/0", mode="r+")
+    for index in shards:
+        record[index] = 0
+        (store / "0/reflectance/c" / "/".join(map(str, index))).unlink(missing_ok=True)
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    about = {key: each for key, each in root.attrs["lift_xr"].items() if key != "content"}
+    root.attrs["lift_xr"] = {**about, "complete": False}
+    (store / "zarr.4f.partial").write_text("half of it")
+    (store / "0/reflectance/c/0/7/0.4f.partial").write_text("half of it")
+
+
+def test_a_run_killed_while_the_store_is_made_is_resumed_too(tmp_path, whole):
+    store = tmp_path / "s.zarr"
+    for kept in (["zarr.5.partial"], ["zarr.json"], ["zarr.json", "0/zarr.json", "0/y/zarr.json"]):
+        for name, content in whole.items():
+            if name in kept:
+                (store / name).parent.mkdir(parents=True, exist_ok=True)
+                (store / name).write_bytes(content)
+        store.mkdir(exist_ok=True)
+        (store / "zarr.5.partial").write_text("half of it")
+        if (store / "zarr.json").exists():
+            root = zarr.open_group(store, mode="r+", use_consolidated=False)
+            root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
+        write_zarr(scene(), store, shard=SHARD, resume=True)
+        assert files_of(store) == whole
+        for file in (each for each in store.rglob("*") if each.is_file()):
+            file.unlink()
+
+
+def test_resuming_where_nothing_is_begins_and_resuming_what_is_complete_changes_nothing(
+    tmp_path, whole
+):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD, resume=True)
+    assert files_of(store) == whole
+    times = {name: (store / name).stat().st_mtime_ns for name in whole}
+    write_zarr(scene(seconds=9), store, shard=SHARD, resume=True)
+    assert {name: (store / name).stat().st_mtime_ns for name in whole} == times
+    assert files_of(store) == whole
+
+
+# ------------------------------------------------------------------------------- told to stop
+
+
+def test_sigterm_finishes_the_shards_in_flight_and_resume_does_the_others(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    process = child(store, diary, seconds=0.3)
+    while entries(diary) < 3:
+        time.sleep(0.01)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 75
+    said = (tmp_path / "s.said").read_text()
+    assert said.startswith("stopped with")
+    assert "write_zarr(fused, store, resume=True)" in said
+    states = all_progress(store)[0].states
+    assert (states == DONE).sum() == entries(diary)
+    assert (states == LEFT).any()
+    write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
+    assert entries(diary) == SHARDS
+    assert files_of(store) == whole
+
+
+def test_ctrl_c_works_in_one_thread_and_handlers_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    lazy = scene()
+    told = lazy.copy(
+        data=lazy.data.map_blocks(interrupt_once, dtype="float32", meta=lazy.data._meta)
+    )
+    with pytest.raises(Interrupted, match="stopped with 9 of 10 shards left"):
+        write_zarr(told, tmp_path / "s.zarr", shard=SHARD)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def interrupt_once(block: np.ndarray) -> np.ndarray:
+    os.kill(os.getpid(), signal.SIGINT)
+    return block
+
+
+def test_a_second_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), stop_when_told() as stop:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_other_threads_leave_signals_alone(tmp_path, whole):
+    thread = threading.Thread(
+        target=write_zarr, args=(scene(), tmp_path / "s.zarr"), kwargs={"shard": SHARD}
+    )
+    thread.start()
+    thread.join()
+    assert files_of(tmp_path / "s.zarr") == whole
+
+
+# ------------------------------------------------------------------------------------------ parts
+
+
+def test_parts_side_by_side_write_the_same_bytes(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    parts = [child(store, diary, part=(i, 4)) for i in range(1, 5)]
+    for process in parts:
+        process.join()
+    assert [process.exitcode for process in parts] == [0] * 4
+    assert files_of(store) == whole
+    assert entries(diary) == SHARDS
+
+
+def test_a_killed_part_is_run_again(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    killed, other = (child(store, diary, part=(i, 2), seconds=0.1) for i in (1, 2))
+    time.sleep(0.3)
+    killed.kill()
+    other.join()
+    assert other.exitcode == 0
+    write_zarr(scene(diary=diary), store, shard=SHARD, part=(1, 2))
+    assert files_of(store) == whole
+    assert entries(diary) <= SHARDS + 2
+
+
+def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, whole):
+    store = tmp_path / "s.zarr"
+    for i in (3, 1):
+        write_zarr(scene(), store, shard=SHARD, part=(i, 3))
+        with pytest.raises(LayoutError, match="is incomplete"):
+            open_scene(store)
+    write_zarr(scene(), store, shard=SHARD, part=(2, 3))
+    assert files_of(store) == whole
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0)])
+def test_parts_are_counted_from_one(part):
+    with pytest.raises(LayoutError, match=r"expected \(i, n\) with i from 1 to n"):
+        write_zarr(scene(), MemoryStore(), part=part)
+
+
+def test_a_part_does_not_overwrite():
+    with pytest.raises(LayoutError, match=r"part=\(1, 2\) is given with overwrite=True"):
+        write_zarr(scene(), MemoryStore(), part=(1, 2), overwrite=True)
+
+
+# ------------------------------------------------------------------------------- shards that fail
+
+
+def fail_at(block: np.ndarray, block_info: dict, *, rows: tuple, tries: int, diary: str):
+    row = block_info[0]["chunk-location"][1]
+    if row in rows:
+        with Path(diary).open("a") as file:
+            file.write(f"{row}\n")
+        if Path(diary).read_text().split().count(str(row)) <= tries:
+            raise OSError(f"row {row} is on fire")
+    return block
+
+
+def burning(diary: Path, *, rows: tuple[int, ...], tries: int = 99) -> xr.DataArray:
+    lazy = scene()
+    failing = lazy.data.map_blocks(
+        fail_at, rows=rows, tries=tries, diary=str(diary), dtype="float32", meta=lazy.data._meta
+    )
+    return lazy.copy(data=failing)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_a_shard_that_fails_is_tried_again(tmp_path, whole, scheduler):
+    diary = tmp_path / "diary"
+    with dask.config.set(scheduler=scheduler):
+        fused = burning(diary, rows=(1, 4), tries=3)
+        store = write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
+    assert entries(diary) == 8
+    assert files_of(store) == whole
+
+
+def test_a_shard_that_keeps_failing_is_named_and_the_run_goes_on(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    with pytest.raises(WriteFailed, match=r"level 0 \(0, 4, 0\): OSError: row 4 is on") as caught:
+        write_zarr(burning(diary, rows=(1, 4)), store, shard=SHARD)
+    assert sorted(caught.value.failed) == [(0, (0, 1, 0)), (0, (0, 4, 0))]
+    states = all_progress(store)[0].states.ravel()
+    assert (states == FAILING).nonzero()[0].tolist() == [1, 4]
+    assert (states == DONE).sum() == SHARDS - 2
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+
+
+def test_where_everything_fails_the_run_gives_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(compute, "HOPELESS", 3)
+    diary = tmp_path / "diary"
+    with pytest.raises(WriteFailed, match=r"10 shards of .* could not be written, 3 after 4 tries"):
+        write_zarr(burning(diary, rows=tuple(range(SHARDS))), tmp_path / "s.zarr", shard=SHARD)
+    assert entries(diary) < 4 * SHARDS
+
+
+def test_a_cluster_tries_again_finishes_and_writes_the_same_bytes(tmp_path, whole):
+    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
+    with two_workers():
+        with pytest.raises(WriteFailed, match="row 4 is on fire"):
+            write_zarr(burning(diary, rows=(4,)), store, shard=SHARD)
+        assert entries(diary) == 4
+        again = tmp_path / "again"
+        write_zarr(scene(diary=again), store, shard=SHARD, resume=True)
+        assert entries(again) == 1
+        told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        told.start()
+        with pytest.raises(Interrupted):
+            write_zarr(scene(seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
+        write_zarr(scene(), tmp_path / "t.zarr", shard=SHARD, resume=True)
+    assert files_of(store) == whole
+    assert files_of(tmp_path / "t.zarr") == whole
+
+
+# ------------------------------------------------------------------------------- whose store it is
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"dtype": "float32"}, 'dtype is "float32" and was "uint16"'),
+        ({"shard": 200}, r"shard is \[2, 200, 60\] and was \[2, 110, 60\]"),
+        ({"scale_factor": 2e-4}, "scale_factor is 0.0002 and was 0.0001"),
+    ],
+)
+def test_a_run_of_other_settings_is_not_mixed_in(tmp_path, settings, said):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    before = files_of(store)
+    with pytest.raises(LayoutError, match=said):
+        write_zarr(scene(), store, **({"shard": SHARD} | settings), resume=True)
+    assert files_of(store) == before
+
+
+def test_another_model_grid_or_input_is_not_mixed_in(tmp_path):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    with pytest.raises(LayoutError, match='lift_xr_model is "digest of 1" and was "digest of 0"'):
+        write_zarr(scene(seed=1), store, shard=SHARD, resume=True)
+    moved = scene().assign_coords(x=scene().x + 1)
+    with pytest.raises(LayoutError, match=r"another run: coordinates is .* and was"):
+        write_zarr(moved, store, shard=SHARD, part=(1, 2))
+
+
+def test_another_day_of_the_same_place_is_not_mixed_in(tmp_path):
+    def lifted(mosaic: xr.DataArray, block: int) -> xr.DataArray:
+        mosaic.rio.write_crs(32615).rio.to_raster(tmp_path / "msi.tif")
+        return (open_scene(tmp_path / "msi.tif", block=block) / 2).assign_attrs(units="1")
+
+    monday = located(50, 60, spacing=2.0)
+    store = write_zarr(lifted(monday, 16), tmp_path / "s.zarr", shard=16)
+    write_zarr(lifted(monday, 25), store, shard=16, resume=True)  # other blocks, same mosaic
+    with pytest.raises(LayoutError, match="another run: inputs is"):
+        write_zarr(lifted(monday[::-1], 16), store, shard=16, resume=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (2, 3, 5, 70), (9, 40)])
+def test_inputs_are_told_apart_by_their_pixels_whatever_their_chunks(shape):
+    values = np.random.default_rng(0).random(shape, dtype="float32")
+    prints = set()
+    for chunk in (1, 7):
+        stored = zarr.create_array(MemoryStore(), data=values, chunks=(chunk,) * len(shape))
+        prints.add(fingerprint(da.from_array(stored, chunks=chunk + 1) * 2))
+    assert len(prints) == 1
+    assert (
+        fingerprint(da.from_array(zarr.create_array(MemoryStore(), data=values / 2)))
+        != prints.pop()
+    )
+
+
+def test_what_write_zarr_did_not_begin_is_not_resumed(tmp_path):
+    zarr.open_group(tmp_path / "s.zarr", mode="w")
+    with pytest.raises(LayoutError, match="is no store that write_zarr of this version began"):
+        write_zarr(scene(), tmp_path / "s.zarr", resume=True)
+
+
+def test_to_finish_and_to_begin_again_are_not_asked_for_at_once(tmp_path):
+    with pytest.raises(LayoutError, match="overwrite=True and resume=True are both given"):
+        write_zarr(scene(), tmp_path / "s.zarr", resume=True, overwrite=True)
+
+
+def test_a_store_half_removed_can_be_removed_again(tmp_path, whole):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    (store / "0/zarr.json").unlink()
+    write_zarr(scene(), store, shard=SHARD, overwrite=True)
+    assert files_of(store) == whole
+
+
+# ------------------------------------------------------------------------------ work that is shared
+
+
+def test_what_all_shards_need_is_computed_once(tmp_path):
+    diary = tmp_path / "diary"
+    fused = scene(diary=diary)
+    centred = fused.copy(data=fused.data - da.nanmean(fused.data) + 0.5)
+    write_zarr(centred, tmp_path / "s.zarr", shard=SHARD)
+    assert entries(diary) == 2 * SHARDS  # once for the mean, once for the shard

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from dataclasses import astuple
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore
+
+from lift_xr.errors import LayoutError
+from lift_xr.io import status, write_zarr
+from lift_xr.io.write import WriteFailed
+from tests.scenes import on_grid
+
+
+def scene(*, burning: tuple[int, ...] = (), watch=None):
+    def look(block, block_info):
+        row = block_info[0]["chunk-location"][1]
+        if watch is not None:
+            watch(row)
+        if row in burning:
+            raise OSError("on fire")
+        return block
+
+    values = np.random.default_rng(0).random((2, 1100, 9), dtype="float32")
+    data = da.from_array(values, chunks=(-1, 100, -1))
+    lazy = data.map_blocks(look, dtype="float32", meta=data._meta)
+    return on_grid(values).copy(data=lazy).assign_attrs(units="1")
+
+
+def test_a_complete_store_says_so(tmp_path):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=100)
+    found = status(store)
+    assert (found.done, found.failing, found.left, found.total) == (11, 0, 0, 11)
+    assert found.complete
+    assert found.eta == 0
+    assert 0 <= found.idle < 60
+
+
+def test_a_run_is_followed_from_outside_while_it_goes_on(tmp_path):
+    seen = []
+    store = tmp_path / "s.zarr"
+    write_zarr(scene(watch=lambda _: seen.append(status(store))), store, shard=100)
+    assert [each.done for each in seen] == list(range(11))
+    assert [each.left for each in seen] == list(range(11, 0, -1))
+    assert not any(each.complete for each in seen)
+    assert seen[0].rate is seen[0].eta is seen[0].idle is None
+    assert seen[-1].eta == pytest.approx(1 / seen[-1].rate)
+
+
+def test_what_failed_is_told_apart_from_what_is_left(tmp_path):
+    with pytest.raises(WriteFailed):
+        write_zarr(scene(burning=(3, 5)), tmp_path / "s.zarr", shard=100)
+    found = status(tmp_path / "s.zarr")
+    assert (found.done, found.failing, found.left, found.total) == (9, 2, 0, 11)
+    assert not found.complete
+
+
+def test_the_rate_is_that_of_the_work_since_the_last_pause(tmp_path):
+    with pytest.raises(WriteFailed):
+        write_zarr(scene(burning=(10,)), tmp_path / "s.zarr", shard=100)
+    for row in range(11):
+        moment = 1e9 + 10 * row + (86400 if row > 4 else 0)  # a night between two runs
+        os.utime(tmp_path / f"s.zarr/_progress/0/c/0/{row}/0/0", (moment, moment))
+    found = status(tmp_path / "s.zarr")
+    assert found.rate == pytest.approx(0.1)
+    assert found.eta == pytest.approx(10)
+
+
+def test_any_store_tells_what_is_done():
+    found = status(write_zarr(scene(), MemoryStore(), shard=100))
+    assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True)
+
+
+def test_a_store_that_is_still_being_made_has_nothing_done(tmp_path):
+    whole = write_zarr(scene(), tmp_path / "s.zarr", shard=100)
+    (tmp_path / "half.zarr").mkdir()
+    (tmp_path / "half.zarr/zarr.json").write_bytes((whole / "zarr.json").read_bytes())
+    assert status(tmp_path / "half.zarr").done == 0
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        status(tmp_path / "nothing.zarr")
+    zarr.open_group(tmp_path / "other.zarr", mode="w")
+    for store in (tmp_path / "other.zarr", tmp_path):
+        with pytest.raises(LayoutError, match="is no store that write_zarr began"):
+            status(store)
