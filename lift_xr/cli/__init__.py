@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lift_xr.cli.exits import Verbs
-from lift_xr.cli.verbs import demo, fit, fuse, info, status
+from lift_xr.cli.verbs import demo, export, fit, fuse, info, status
 
 __all__ = ["main"]
 
@@ -43,5 +43,5 @@ def main(debug: bool) -> None:
     """
 
 
-for verb in (demo, info, fit, fuse, status):
+for verb in (demo, info, fit, fuse, status, export):
     main.add_command(verb)

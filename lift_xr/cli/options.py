@@ -129,3 +129,19 @@ def training(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (device, seed, units, bad_bands, consistency, harmonize, method, srf):
         function = option(function)
     return function
+
+
+def bands(ctx: click.Context, param: click.Parameter, text: str) -> Any:
+    """Read ``rgb``, ``all``, or a list of labels and wavelengths."""
+    if text in ("rgb", "all"):
+        return {"rgb": "rgb", "all": None}[text]
+    return [_label(each.strip()) for each in text.split(",")]
+
+
+def _label(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

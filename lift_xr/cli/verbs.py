@@ -223,6 +223,52 @@ def status(store: str) -> None:
     Console().print(describe.progress(store))
 
 
+@click.command(
+    short_help="Write bands or a picture as a GeoTIFF.",
+    epilog=options.examples(
+        "lift-xr export fused.zarr fused.tif                      a picture, red green blue",
+        "lift-xr export fused.zarr nir.tif --bands 850.0          the band nearest to 850 nm",
+        "lift-xr export fused.zarr some.tif --bands 12,30 --dtype float32",
+    ),
+)
+@click.argument("store")
+@click.argument("tif", type=click.Path(path_type=Path))
+@click.option(
+    "--bands",
+    default="rgb",
+    show_default=True,
+    callback=options.bands,
+    help="rgb, all, or a list: whole numbers are band labels, decimals are wavelengths in nm.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "uint16", "uint8"]),
+    help="Values, packed values, or a picture.  [default: uint8 for rgb, else float32]",
+)
+@click.option("--level", default=0, show_default=True, help="Which overview of STORE; 0 is all.")
+@options.overwrite
+@options.quiet
+def export(
+    store: str,
+    tif: Path,
+    bands: Any,
+    dtype: str | None,
+    level: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Write bands of STORE, or a picture of it, to TIF: a cloud-optimised GeoTIFF with overviews.
+
+    For programs that cannot read Zarr.
+    """
+    from lift_xr.io import export as export_scene
+    from lift_xr.io import open_scene
+
+    scene = open_scene(store, level=level)
+    export_scene(scene, tif, bands=bands, dtype=dtype, overwrite=overwrite, progress=not quiet)
+    _say(f"wrote {tif}", quiet=quiet)
+
+
 def _pair(
     ctx: click.Context, scenes: tuple[str, ...], model: Path | None
 ) -> tuple[str | None, str]:

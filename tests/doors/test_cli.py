@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
 
@@ -375,3 +376,17 @@ def _never(*_: object, **__: object) -> None:
 
 def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_bands_and_pictures_are_exported(files: Files, tmp_path: Path) -> None:
+    fuse(files, "--out", tmp_path / "fused.zarr")
+    for name, options in (("rgb.tif", []), ("nir.tif", ["--bands", "850.0"])):
+        result = run("export", tmp_path / "fused.zarr", tmp_path / name, *options)
+        assert result.exit_code == 0, result.output
+    with rasterio.open(tmp_path / "rgb.tif") as picture, rasterio.open(tmp_path / "nir.tif") as nir:
+        assert (picture.count, picture.dtypes[0]) == (3, "uint8")
+        assert (nir.count, nir.dtypes[0]) == (1, "float32")
+        assert nir.crs.to_epsg() == 32615
+    again = run("export", tmp_path / "fused.zarr", tmp_path / "rgb.tif")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
