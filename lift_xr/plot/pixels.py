@@ -24,7 +24,7 @@ TOLERANCE = 50.0  # nm that a channel's band may lie off
 CALM = 9  # pixels across which a place should look the same
 MAX_SIZE = 1200  # pixels along either side
 STRETCH = (1.0, 98.5)  # percentiles shown as black and as white
-GAMMA = 0.65  # lifts the shadows, of which a city has many
+GAMMA = 0.55  # lifts the shadows, of which a city has many
 EMPTY = 1.0  # nodata is paper
 
 
