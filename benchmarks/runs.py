@@ -111,7 +111,7 @@ def oracle(case: published.Case, seed: int) -> DenseNetwork:
             network,
             draw,
             steps=ORACLE_STEPS,
-            schedule=WarmCosine(top=2e-3),
+            schedule=WarmCosine(top=5e-3),
             optimizer=torch.optim.Adam(network.parameters(), fused=True),
             loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
         )
