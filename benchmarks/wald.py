@@ -103,7 +103,7 @@ def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
     }
     for name, each in found.items():
         means = [np.mean([mean(of(row, each), column) for row in rows]) for column in scores]
-        costs = [np.nanmean([mean(of(row, each), column) for row in rows]) for column in COSTS]
+        costs = [mean([result for row in rows for result in of(row, each)], cost) for cost in COSTS]
         cells = (
             *(f"{value:.3f}" for value in means),
             *against(psnr, name),
