@@ -10,19 +10,10 @@ the published code's figures; only the network's seed cannot be the same, so thr
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
-import time
-from pathlib import Path
 
-import numpy as np
-import published
-from real_scenes import RESULTS, published_figures, scenes
-
-from lift_xr.models import Pairs, train_method
-
-KEY = ("scene", "psf", "ratio", "msi_bands")
-FIELDS = (*KEY, "seed", "PSNR", "SAM", "SSIM", "RMSE", "ERGAS", "UIQI", "training_s")
+from real_scenes import published_figures
+from runs import KEY, run_missing
 
 
 def main() -> None:
@@ -35,39 +26,6 @@ def main() -> None:
     rows = published_figures("reference_on_shared_scenes")[: chosen.rows]
     found = run_missing(rows, chosen.method, range(chosen.seeds))
     report(rows, found)
-
-
-def run_missing(rows: list[dict], method: str, seeds: range) -> list[dict]:
-    """All results, those of earlier runs read back from the CSV."""
-    path = RESULTS / f"{method}.csv"
-    path.parent.mkdir(exist_ok=True)
-    done = read(path)
-    known = {identity(each) for each in done}
-    wanted = [(row, seed) for row in rows for seed in seeds]
-    for number, (row, seed) in enumerate(wanted, 1):
-        if identity(row | {"seed": seed}) in known:
-            continue
-        done.append(measure(row, method, seed))
-        write(path, done)
-        print(f"{number}/{len(wanted)}", *(done[-1][key] for key in FIELDS), flush=True)
-    return done
-
-
-def measure(row: dict, method: str, seed: int) -> dict:
-    """Train on one degraded scene and score the lifted MSI against the truth."""
-    case = published.case(
-        scenes().load(row["scene"]),
-        ratio=int(row["ratio"]),
-        msi_bands=int(row["msi_bands"]),
-        psf=row["psf"],
-    )
-    pixels = np.ascontiguousarray(case.hsi.reshape(len(case.hsi), -1).T)
-    pairs = Pairs(pixels, case.srf.astype("float64"), "1")
-    start = time.perf_counter()
-    network, _ = train_method(method, pairs, seed=seed, device="cpu")
-    seconds = time.perf_counter() - start
-    scores = published.scores(network(case.msi), case.reference)
-    return {key: row[key] for key in KEY} | {"seed": seed, **scores, "training_s": seconds}
 
 
 def report(rows: list[dict], found: list[dict]) -> None:
@@ -95,29 +53,6 @@ def report(rows: list[dict], found: list[dict]) -> None:
     print(
         f"mean SAM {mean_ours:.3f} against {mean_theirs:.3f} ({mean_ours / mean_theirs - 1:+.1%})"
     )
-
-
-def identity(row: dict) -> tuple[str, ...]:
-    """What one result is of."""
-    return tuple(str(row[key]) for key in (*KEY, "seed"))
-
-
-def read(path: Path) -> list[dict]:
-    """Results of earlier runs."""
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    """Keep the results, in one step."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def train_on_sample(
 ) -> dict[str, Any]:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
     _expect_sample(sample, bands)
-    pairs = Pairs(sample.pixels, srf, units)
+    pairs = Pairs(sample.pixels, srf, units, sample.beside)
     network, history = train_method(
         method, pairs, seed=seed, device=find_device(device), report=report
     )

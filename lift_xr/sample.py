@@ -21,6 +21,9 @@ class Sample:
     ----------
     pixels
         (pixel, band) float32, finite in every band.
+    beside
+        (pixel, 2, band) float32: the pixels to the right and below, or the pixel itself where
+        these are nodata or outside the cube.
     rank
         (pixel,) uint64: the order of the draw. The lowest ranks of the whole cube are kept.
     total, valid, infinite
@@ -30,6 +33,7 @@ class Sample:
     """
 
     pixels: npt.NDArray[np.float32]
+    beside: npt.NDArray[np.float32]
     rank: npt.NDArray[np.uint64]
     total: int
     valid: int
@@ -54,12 +58,14 @@ def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
         Of the draw.
     """
     assert cube.numblocks[0] == 1, "the bands must be in one chunk"
-    width = cube.shape[2]
-    blocks = cube.to_delayed()[0]
+    settings = {"width": cube.shape[2], "count": count, "seed": seed}
+    one_more = {0: 0, 1: (0, 1), 2: (0, 1)}  # row below and column to the right, for ``beside``
+    lent = da.overlap.overlap(cube, one_more, boundary="none", allow_rechunk=False)
+    blocks = lent.to_delayed()[0]
     samples = [
-        delayed(draw_from_block)(block, top, left, width=width, count=count, seed=seed)
-        for row, top in zip(blocks, _starts(cube.chunks[1]), strict=True)
-        for block, left in zip(row, _starts(cube.chunks[2]), strict=True)
+        delayed(draw_from_block)(block, (top, rows), (left, columns), **settings)
+        for row, top, rows in zip(blocks, _starts(cube.chunks[1]), cube.chunks[1], strict=True)
+        for block, left, columns in zip(row, _starts(cube.chunks[2]), cube.chunks[2], strict=True)
     ]
     while len(samples) > 1:
         groups = batched_lists(samples, MERGE)
@@ -68,11 +74,21 @@ def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
 
 
 def draw_from_block(
-    block: npt.NDArray[np.float32], top: int, left: int, *, width: int, count: int | None, seed: int
+    block: npt.NDArray[np.float32],
+    vertical: tuple[int, int],
+    horizontal: tuple[int, int],
+    *,
+    width: int,
+    count: int | None,
+    seed: int,
 ) -> Sample:
-    """The pixels of one block with the lowest ranks."""
-    bands, rows, columns = block.shape
-    flat = block.reshape(bands, -1)
+    """The pixels of one block with the lowest ranks.
+
+    ``vertical`` and ``horizontal`` are its start and length in the cube, without the row and the
+    column it was lent.
+    """
+    (top, rows), (left, columns) = vertical, horizontal
+    flat = block[:, :rows, :columns].reshape(len(block), -1)
     finite = np.isfinite(flat)
     valid = finite.all(axis=0)
     place = (top + np.arange(rows))[:, None] * width + (left + np.arange(columns))
@@ -83,6 +99,7 @@ def draw_from_block(
     best = np.argsort(rank)[:count]
     return Sample(
         pixels=np.ascontiguousarray(flat[:, kept[best]].T),
+        beside=_beside(block, *np.divmod(kept[best], columns)),
         rank=rank[best],
         total=valid.size,
         valid=int(kept.size),
@@ -91,12 +108,27 @@ def draw_from_block(
     )
 
 
+def _beside(
+    block: npt.NDArray[np.float32], row: npt.NDArray[np.int64], column: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """(pixel, 2, band): what lies to the right of each pixel and below it."""
+    below, right = (
+        np.minimum(row + 1, block.shape[1] - 1),
+        np.minimum(column + 1, block.shape[2] - 1),
+    )
+    pixels, *sides = (block[:, y, x].T for y, x in ((row, column), (row, right), (below, column)))
+    valid = [np.isfinite(side).all(axis=1, keepdims=True) for side in sides]
+    kept = [np.where(good, side, pixels) for good, side in zip(valid, sides, strict=True)]
+    return np.stack(kept, axis=1)
+
+
 def merge(samples: list[Sample], *, count: int | None) -> Sample:
     """One sample of several, from as many different blocks."""
     rank = np.concatenate([each.rank for each in samples])
     best = np.argsort(rank)[:count]
     return Sample(
         pixels=np.concatenate([each.pixels for each in samples])[best],
+        beside=np.concatenate([each.beside for each in samples])[best],
         rank=rank[best],
         total=sum(each.total for each in samples),
         valid=sum(each.valid for each in samples),

@@ -22,16 +22,28 @@ class Pairs:
         (msi_band, band), rows summing to one.
     units
         Of the cube; ``"1"`` is reflectance.
+    beside
+        (pixel, side, band), finite: pixels that touch each one in the image, or the pixel itself
+        where there is none. None where places are not known.
     """
 
     hsi: npt.NDArray[np.float32]
     srf: Array
     units: str
+    beside: npt.NDArray[np.float32] | None = None
 
     @property
     def msi(self) -> npt.NDArray[np.float32]:
         """(pixel, msi_band): the inputs, the same pixels through the response."""
         return (self.hsi.astype("float64") @ self.srf.T).astype("float32")
+
+    @property
+    def neighbours(self) -> npt.NDArray[np.float32]:
+        """(pixel, side, band): ``beside``, or any other pixels where places are not known."""
+        if self.beside is not None:
+            return self.beside
+        other = np.random.default_rng(0).permutation(len(self.hsi))
+        return np.stack([self.hsi[other], self.hsi[other[::-1]]], axis=1)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lift_xr.models.pairs import Pairs
 Array = npt.NDArray[np.float64]
 
 DRAWN = 20_000  # spectra on which the network's own error is measured
-EXTRAPOLATION = 0.5  # how far beyond the training pixels they lie, in differences of two of them
+EXTRAPOLATION = 1.0  # how far beyond the training pixels they lie, in differences of neighbours
 SNR = 40.0  # dB; the MSI's noise is not known, and the published simulations take this
 
 
@@ -54,14 +54,17 @@ def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
 def error_covariance(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
     """P: (band, band), mean outer product of the errors on spectra beyond the training pixels.
 
-    A pixel of the cube is a mixture, the sharper pixels of the mosaic lie outside the hull of
-    such mixtures, and there the errors are larger than on the training pixels themselves.
+    A pixel of the cube is blurred with its neighbours, the sharper pixels of the mosaic lie on
+    the far side of it, and there the errors are larger than on the training pixels themselves.
+    Directions away from any pixel, not only the neighbours, exaggerate them and let the MSI's
+    noise in: up to 0.5 dB.
     """
     random = np.random.default_rng(seed)
-    one, other = random.integers(0, len(pairs.hsi), (2, DRAWN))
+    neighbours = pairs.neighbours
+    one = random.integers(0, len(pairs.hsi), DRAWN)
+    side = random.integers(0, neighbours.shape[1], DRAWN)
     reach = EXTRAPOLATION * random.random((DRAWN, 1), dtype="float32")
-    spectra = pairs.hsi[one] + reach * (pairs.hsi[one] - pairs.hsi[other])
-    spectra = np.maximum(spectra, pairs.hsi.min(axis=0))
+    spectra = pairs.hsi[one] + reach * (pairs.hsi[one] - neighbours[one, side])
     seen = (spectra @ pairs.srf.T.astype("float32")).T  # (msi_band, pixel)
     errors = network(np.ascontiguousarray(seen[:, None]))[:, 0].T.astype("float64") - spectra
     return np.asarray(errors.T @ errors / DRAWN)

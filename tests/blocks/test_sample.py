@@ -34,6 +34,7 @@ def test_any_chunking_draws_the_same_pixels(rows: tuple, columns: tuple, count: 
     whole = draw(values, (HEIGHT, WIDTH), count=count)
     cut = draw(values, (rows, columns), count=count)
     np.testing.assert_array_equal(whole.pixels, cut.pixels)
+    np.testing.assert_array_equal(whole.beside, cut.beside)
     assert (whole.total, whole.valid, whole.infinite) == (cut.total, cut.valid, cut.infinite)
 
 
@@ -41,6 +42,17 @@ def test_all_pixels_come_in_the_order_of_the_image() -> None:
     values = cube()
     sample = draw(values, (5, 4), count=None)
     np.testing.assert_array_equal(sample.pixels, values.reshape(3, -1).T)
+
+
+def test_the_neighbours_lie_to_the_right_and_below() -> None:
+    values = cube()
+    values[1, 5, 6] = np.nan
+    sample = draw(values, (5, 4), count=None)
+    places = [(y, x) for y in range(HEIGHT) for x in range(WIDTH) if (y, x) != (5, 6)]
+    sides = dict(zip(places, sample.beside, strict=True))
+    np.testing.assert_array_equal(sides[2, 3], [values[:, 2, 4], values[:, 3, 3]])
+    np.testing.assert_array_equal(sides[5, 5], [values[:, 5, 5], values[:, 6, 5]])
+    np.testing.assert_array_equal(sides[HEIGHT - 1, WIDTH - 1], [values[:, -1, -1]] * 2)
 
 
 def test_nodata_is_left_out_and_costs_no_pixels_while_there_are_enough() -> None:

@@ -11,7 +11,15 @@ import torch
 
 from lift_xr.models import Pairs, expect_method, train_method
 from lift_xr.models.projection import kalman_gain, obey_msi
-from lift_xr.models.sin import SinPaperRecipe, SinRecipe, fit_sin, fit_sin_paper
+from lift_xr.models.sin import (
+    SinPaperRecipe,
+    SinRecipe,
+    Whitening,
+    extrapolated_batches,
+    fit_sin,
+    fit_sin_paper,
+    shuffled,
+)
 from lift_xr.training import OneCycle, WarmCosine
 
 
@@ -137,6 +145,45 @@ def test_progress_is_reported_to_the_end() -> None:
         report=lambda *step: told.append(step),
     )
     assert [step for step, _, _ in told] == [25, 50, 60]
+
+
+def test_many_pixels_are_given_more_steps_and_less_decay() -> None:
+    few, many = (SinRecipe().for_pixels(count) for count in (100, 10_000))
+    assert few.steps < many.steps  # type: ignore[operator]
+    assert few.decay > many.decay  # type: ignore[operator]
+    assert SinRecipe(steps=7).for_pixels(100).steps == 7
+
+
+def test_batches_lie_on_the_far_side_of_the_neighbour() -> None:
+    """And their inputs are what the MSI sensor sees of them."""
+    plain = pairs(50)
+    beside = plain.hsi[::-1, None] * np.float32(0.5)
+    known = Pairs(plain.hsi, plain.srf, "1", beside)
+    space = Whitening.of(known, components=9)
+    recipe = SinRecipe(input_noise=0, batch=50)
+    draw = extrapolated_batches(known, space, recipe, torch.Generator().manual_seed(0))
+    inputs, targets = (side.numpy().astype("float64") for side in draw())
+    spectra = targets @ space.basis + space.mean
+    np.testing.assert_allclose(
+        inputs * space.msi_scale + space.msi_mean, spectra @ known.srf.T, atol=1e-4
+    )
+    step = (known.hsi - beside[:, 0]).astype("float64")
+    away = spectra[:, None] - known.hsi  # (batch, pixel, band)
+    reach = (away * step).sum(-1) / (step**2).sum(-1)
+    off_line = np.linalg.norm(away - reach[..., None] * step, axis=-1)
+    pixel = off_line.argmin(axis=1)
+    assert off_line.min(axis=1).max() < 1e-4
+    # the pixel lies at 0 and its neighbour at -1: between the two nothing is drawn
+    middle = np.abs(reach[np.arange(len(pixel)), pixel] + 0.5)
+    assert middle.min() > 0.49
+    assert middle.max() < 0.51 + recipe.extrapolation
+
+
+def test_every_pixel_is_drawn_before_any_comes_again() -> None:
+    order = shuffled(10, 4, torch.Generator().manual_seed(0))
+    first = torch.cat([next(order) for _ in range(5)])
+    for epoch in first.split(10):
+        assert sorted(epoch.tolist()) == list(range(10))
 
 
 def test_the_projected_answer_agrees_with_the_msi() -> None:
