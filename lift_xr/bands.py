@@ -36,9 +36,11 @@ def to_nm(values: npt.ArrayLike, units: str | None, *, name: str = "wavelength")
     factor = None if units is None else TO_NM.get(str(units).strip().casefold())
     if factor is None:
         found = "no units" if units is None else f"the unknown units {units!r}"
+        key = name.rpartition(" ")[2]
+        convert = f"Convert them to nm first, e.g. {key} / 10 where it is in angstrom, then set "
         raise SpectralError(
             f"{name} has {found}; expected nm, um or m (also nanometers, micrometers). "
-            f"Use scene.{name.rpartition(' ')[2]}.attrs['units'] = 'nm'"
+            f"{'Use ' if units is None else convert}scene.{key}.attrs['units'] = 'nm'"
         )
     return np.asarray(values, dtype="float64") * factor
 

@@ -35,7 +35,7 @@ def decode(scene: xr.DataArray, *, name: str = "scene") -> xr.DataArray:
     Raises
     ------
     SpectralError
-        Values that are not numbers; a scale that loses or overflows them.
+        Values or attributes that are not numbers; a scale that loses or overflows them.
     """
     scale, offset = (
         _per_band(scene, key, default, name=name)
@@ -43,7 +43,7 @@ def decode(scene: xr.DataArray, *, name: str = "scene") -> xr.DataArray:
     )
     _expect_range(scene.dtype, scale, offset, name=name)
     settings: dict[str, Any] = {
-        "nodata": _codes(scene.attrs, scene.dtype),
+        "nodata": _codes(scene.attrs, scene.dtype, name=name),
         "scale": scale,
         "offset": offset,
     }
@@ -60,15 +60,21 @@ def common_packing(attrs: dict[Any, Any], dtype: np.dtype, *, name: str) -> dict
     Returns
     -------
     dict or None
-        None where bands differ, or the values are no numbers: ``decode`` deals with those.
+        None where bands differ, or the pixels are no numbers: ``decode`` deals with those.
+
+    Raises
+    ------
+    SpectralError
+        Attributes that are not numbers.
     """
-    values = [np.atleast_1d(attrs.get(*each)) for each in (("scale_factor", 1), ("add_offset", 0))]
+    defaults = {"scale_factor": 1.0, "add_offset": 0.0}
+    values = [_numbers(attrs.get(key, each), key, name=name) for key, each in defaults.items()]
     if dtype.kind not in "iuf" or any(each.size != 1 for each in values):
         return None
     scale, offset = (each.astype("float64").reshape(1) for each in values)
     _expect_range(dtype, scale, offset, name=name)
     return {
-        "nodata": _codes(attrs, dtype),
+        "nodata": _codes(attrs, dtype, name=name),
         "scale": float(scale[0]),
         "offset": float(offset[0]),
     }
@@ -90,9 +96,9 @@ def _decode(data: da.Array, settings: dict[str, Any]) -> da.Array:
     return decoded
 
 
-def _codes(attrs: dict[Any, Any], dtype: np.dtype) -> tuple[float, ...]:
+def _codes(attrs: dict[Any, Any], dtype: np.dtype, *, name: str) -> tuple[float, ...]:
     """List the nodata values ``dtype`` can hold: NaN needs no telling, -9999 is no uint8."""
-    told = [np.atleast_1d(attrs[key]) for key in NODATA if attrs.get(key) is not None]
+    told = [_numbers(attrs[key], key, name=name) for key in NODATA if attrs.get(key) is not None]
     codes = {code.item() for each in told for code in each}
     if dtype.kind == "f":
         return tuple(sorted(code for code in codes if not np.isnan(code)))
@@ -104,13 +110,25 @@ def _codes(attrs: dict[Any, Any], dtype: np.dtype) -> tuple[float, ...]:
 def _per_band(scene: xr.DataArray, key: str, default: float, *, name: str) -> np.ndarray:
     """Read one number for all bands, or one for each."""
     bands = scene.sizes["band"]
-    values = np.atleast_1d(np.asarray(scene.attrs.get(key, default), dtype="float64"))
+    values = _numbers(scene.attrs.get(key, default), key, name=name).astype("float64")
     if values.size not in (1, bands):
         raise SpectralError(
             f"{name} has {values.size} values of {key} for {bands} bands; expected one, or one a "
             f"band. Use {name}.attrs[{key!r}] = ..."
         )
     return np.broadcast_to(values, (bands,))
+
+
+def _numbers(value: Any, key: str, *, name: str) -> np.ndarray:
+    """Read an attribute as numbers, integers kept exact; text that spells a number will do."""
+    try:
+        values = np.atleast_1d(value)
+        return values if values.dtype.kind in "iuf" else values.astype("float64")
+    except (TypeError, ValueError):
+        raise SpectralError(
+            f"{name} has the attribute {key} {value!r:.60}; expected a number. "
+            f"Use {name}.attrs[{key!r}] = ..., or del {name}.attrs[{key!r}]"
+        ) from None
 
 
 def _expect_range(dtype: np.dtype, scale: np.ndarray, offset: np.ndarray, *, name: str) -> None:

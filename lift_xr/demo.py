@@ -295,7 +295,10 @@ class Diary:
                 )
             table.add_row(method, *cells)
         crop = f" (SSIM: of the central {CROP} x {CROP})" if size > CROP else ""
-        table.caption = f"{size**2:,} pixels{crop}, all bands; PSNR of each band, peak 1, averaged"
+        table.caption = (
+            f"{size**2:,} pixels{crop}, all bands; PSNR of each band, peak 1, averaged: "
+            "a mean over bands rewards methods that are exact in some"
+        )
         table.caption_justify = "left"
         self.console.print(table)
         psnr = {method: found["psnr"] for method, found in scores.items()}

@@ -16,8 +16,8 @@ from lift_xr import srf as responses
 from lift_xr.blind import estimate_srf
 from lift_xr.blocks import lift_blocks
 from lift_xr.device import DEVICES, find_device
-from lift_xr.errors import SpectralError
-from lift_xr.harmonize import IDENTITY, Harmonization
+from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import Method, Model, Pairs, expect_method, train_method
@@ -25,11 +25,12 @@ from lift_xr.models.projection import obey_msi
 from lift_xr.progress import bar
 from lift_xr.sample import Sample, draw_pixels
 from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
-from lift_xr.workers import run_as_one_task
+from lift_xr.workers import find_client, run_as_one_task
 
 Scene = xr.DataArray | xr.Dataset
 Consistency = Literal["msi", "none"]
 
+GREATEST_BLOCK = 16 * 2**30  # bytes, lifted
 TRAINING_PIXELS = 65_536  # more change nothing: a batch of 512 sees 1.5 million in 3,000 steps
 
 
@@ -55,7 +56,8 @@ def fuse(
     hsi, srf, method, harmonize, consistency, bad_bands, seed, device, progress
         See :func:`fit`.
     msi
-        See :func:`predict`.
+        See :func:`predict`; with several times, only where ``harmonize="none"``. To lift a series
+        of another radiometry, fit on one time: ``fit(hsi, srf, msi=msi.isel(time=0))``.
 
     Returns
     -------
@@ -76,6 +78,7 @@ def fuse(
     >>> fused.sizes
     Frozen({'band': 50, 'y': 320, 'x': 320})
     """
+    expect_msi(msi)  # None would pass for "no MSI" in fit
     model = fit(
         hsi,
         srf,
@@ -160,12 +163,13 @@ def fit(
     others, SpectraLift, arXiv 2507.13339).
     """
     chosen = expect_method(method)
-    _expect_settings(consistency, device)
+    _expect_settings(consistency, device, seed)
     cube = expect_hsi(hsi, bad_bands=bad_bands)
     mosaic = None if msi is None else expect_msi(msi)
     response = _response(srf, cube, mosaic, bad_bands)
     matrix = response.sample(cube)
-    radiometry = _radiometry(mosaic, responses.apply(matrix, cube), harmonize)
+    msi_lr = responses.apply(matrix, cube)
+    _expect_comparable(mosaic, msi_lr, harmonize)
     projected = consistency == "msi" and chosen.projects
     _warn_of_one_band(matrix, method)
     with bar(f"training {method}", total=1, show=progress) as advance:
@@ -181,10 +185,15 @@ def fit(
             seed=seed,
             device=device,
         )
+    # After the training, which has looked at the cube's pixels and says what is wrong with them.
+    radiometry = IDENTITY
+    if mosaic is not None:
+        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
     about = {
         "method": method,
         "consistency": "msi" if projected else "none",
         "harmonize": radiometry.describe(),
+        "alone": mosaic is None,  # fitted without an MSI
         "seed": seed,
         "srf": response.digest,
     }
@@ -227,12 +236,19 @@ def predict(
     SpectralError
         When the number of bands is not the model's.
     GridError, LayoutError
-        When ``msi`` is no scene.
+        When ``msi`` is no scene, or a block of it would become more than 16 GiB.
+
+    Warns
+    -----
+    UserWarning
+        When ``msi`` does not say that it is in the units of the model, and the model was fitted
+        without an MSI to compare with.
     """
-    if device not in DEVICES:
-        find_device(device)  # raises
+    _expect_device(device)
     mosaic = expect_msi(msi, block=block)
     mosaic = _in_model_order(mosaic, model)
+    _expect_small_blocks(mosaic, model)
+    _warn_of_units(mosaic, model)
     lifted = lift_blocks(mosaic.data, model, device=device)
     return _label(lifted, mosaic, model)
 
@@ -269,12 +285,21 @@ def _expect_sample(sample: Sample, bands: list[Any]) -> None:
     expect_values(count_valid=some, count_inf=sample.infinite, all_nan_bands=empty)
 
 
-def _expect_settings(consistency: str, device: str) -> None:
+def _expect_settings(consistency: str, device: str, seed: int) -> None:
     if consistency not in get_args(Consistency):
         expected = ", ".join(map(repr, get_args(Consistency)))
         raise ValueError(f"consistency is {consistency!r}; expected one of {expected}")
-    if device not in DEVICES:
-        find_device(device)  # raises
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}. Use seed=0"
+        )
+    _expect_device(device)
+
+
+def _expect_device(device: str) -> None:
+    """Refuse an unknown device, and one this process lacks if this process is to compute."""
+    if device not in DEVICES or find_client() is None:
+        find_device(device)
 
 
 def _count(method: Method) -> int | None:
@@ -296,15 +321,15 @@ def _response(
     return responses.SRF.of(srf)
 
 
-def _radiometry(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmonize: str) -> Harmonization:
+def _expect_comparable(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmonize: str) -> None:
+    """Refuse, before the training, a comparison that could not be made after it."""
     if mosaic is not None:
-        return match_radiometry(mosaic, msi_lr, method=harmonize)
-    if harmonize not in ("auto", "none"):
+        expect_comparable(mosaic, msi_lr, method=harmonize)
+    elif harmonize not in ("auto", "none"):
         raise ValueError(
             f"harmonize={harmonize!r} compares the MSI with the HSI, and msi is None. "
             "Pass fit(hsi, srf, msi=msi), or harmonize='none'"
         )
-    return IDENTITY
 
 
 def _warn_of_one_band(matrix: xr.DataArray, method: str) -> None:
@@ -351,6 +376,32 @@ def _good(cube: xr.DataArray) -> list[bool] | None:
     if "good_wavelength" not in cube.coords:
         return None
     return [bool(flag) for flag in cube["good_wavelength"].to_numpy()]
+
+
+def _expect_small_blocks(mosaic: xr.DataArray, model: Model) -> None:
+    """Refuse blocks that no worker can hold once they are lifted."""
+    rows, columns = (max(mosaic.chunksizes[axis]) for axis in ("y", "x"))
+    lifted = rows * columns * model.bands * np.dtype("float32").itemsize
+    if lifted > GREATEST_BLOCK:
+        raise LayoutError(
+            f"a block of msi is {rows} x {columns} pixels, {lifted / 2**30:.0f} GiB once it has "
+            f"{model.bands} bands; expected at most {GREATEST_BLOCK / 2**30:.0f} GiB. "
+            f"Use msi = msi.chunk(y={BLOCK}, x={BLOCK})"
+        )
+
+
+def _warn_of_units(mosaic: xr.DataArray, model: Model) -> None:
+    """Speak up where numbers of unknown units meet a model that knows no other sensor."""
+    units, found = model.about["units"], mosaic.attrs.get("units")
+    if model.about["alone"] and units == "1" and found != units:
+        told = "no units" if found is None else f"units {found!r}"
+        warnings.warn(
+            f"msi has {told}, and the model was fitted in reflectance (units '1') without an MSI "
+            "to compare with; expected reflectance. If it is, set msi.attrs['units'] = '1'; if "
+            "not, fit with the mosaic: fit(hsi, srf, msi=msi)",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:

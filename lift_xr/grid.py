@@ -208,9 +208,22 @@ def _edge_and_step(scene: xr.DataArray, axis: str, *, name: str) -> tuple[float,
             f"Use {name} = {name}.assign_coords(y=..., x=...)"
         )
     centres = scene[axis].to_numpy()
+    _expect_finite(centres, axis, name=name)
     alone = len(centres) == 1
     step = _step_of_one(scene, axis) if alone else _even_step(centres, axis, name=name)
     return float(centres[0]) - step / 2, step
+
+
+def _expect_finite(centres: np.ndarray, axis: str, *, name: str) -> None:
+    exact = centres.astype("float64")
+    wrong = ~np.isfinite(exact)
+    if wrong.any():
+        kind = "NaN" if np.isnan(exact).any() else "infinite"
+        raise GridError(
+            f"{name} has {kind} values along {axis}: {wrong.sum()} of {len(exact)} coordinates; "
+            f"expected a finite number for every pixel centre. "
+            f"Use {name} = {name}.assign_coords({axis}=...)"
+        )
 
 
 def _step_of_one(scene: xr.DataArray, axis: str) -> float:
@@ -229,7 +242,7 @@ def _even_step(centres: np.ndarray, axis: str, *, name: str) -> float:
     # Coordinates stored as float32 are only as even as float32 can say.
     grain = float(np.spacing(np.abs(centres).max())) if centres.dtype.kind == "f" else 0.0
     allowed = min(1e-3 * abs(step) + grain, 0.1 * abs(step))
-    if step != 0 and off.max() <= allowed:  # NaN fails too
+    if step != 0 and off.max() <= allowed:
         rounding = max(grain, float(np.spacing(np.abs(exact).max())))
         return _shortest(step, rounding / (len(exact) - 1))
     between = np.diff(exact)

@@ -129,30 +129,51 @@ def harmonize(msi: xr.DataArray, msi_lr: xr.DataArray, *, method: str = "auto") 
     Warns
     -----
     UserWarning
-        Bands whose correlation is below 0.5.
+        Bands whose correlation is below 0.5; scenes that share no ground, for ``"auto"``.
 
     Notes
     -----
     See :func:`lift_xr.radiometry.registered_line` for the fit and why it is neither least squares
     nor a line from cell to cell, and :func:`lift_xr.radiometry.moment_line`.
     """
-    _expect_inputs(msi, msi_lr, method)
+    expect_comparable(msi, msi_lr, method=method)
     if method == "none":
         return IDENTITY
     if method == "moments":
         return _matched(_moment_lines(msi, msi_lr), msi, method="moments", reason="as asked")
-    _expect_one_crs(msi_lr, msi)
     if method == "auto":
         return _automatic(msi, msi_lr)
-    expect_overlap(msi_lr, msi)
     lines = _registered_lines(msi, msi_lr)
     _expect_enough(lines, msi, msi_lr)
     _expect_rising(lines, msi)
     return _matched(lines, msi, method="regression", reason="as asked")
 
 
+def expect_comparable(msi: xr.DataArray, msi_lr: xr.DataArray, *, method: str) -> None:
+    """Raise what :func:`harmonize` raises before it reads a pixel."""
+    _expect_inputs(msi, msi_lr, method)
+    if method in ("auto", "regression"):
+        _expect_one_crs(msi_lr, msi)
+    if method == "regression":
+        expect_overlap(msi_lr, msi)
+
+
+def _warn_of_distance(msi: xr.DataArray, msi_lr: xr.DataArray) -> None:
+    coarse, fine = Grid.of(msi_lr, name="hsi"), Grid.of(msi, name="msi")
+    if coarse.located and fine.located and compare(coarse, fine).overlap == 0:
+        warnings.warn(
+            f"hsi and msi share no ground; expected them to overlap, so that their radiometry can "
+            f"be compared place by place. Their statistics are matched instead. hsi: "
+            f"{coarse.describe()}; msi: {fine.describe()}. If they are meant to be apart, pass "
+            "harmonize='moments' or harmonize='none'",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def _automatic(msi: xr.DataArray, msi_lr: xr.DataArray) -> Harmonization:
     """Regress if the images allow it; leave the MSI alone if they agree."""
+    _warn_of_distance(msi, msi_lr)
     lines: list[Line | None] = []
     reason = "the scenes share no ground"
     if compare(msi_lr, msi).overlap > 0:
@@ -285,7 +306,8 @@ def _expect_inputs(msi: xr.DataArray, msi_lr: xr.DataArray, method: str) -> None
     if method not in get_args(Method):
         expected = ", ".join(map(repr, get_args(Method)))
         raise ValueError(f"harmonize is {method!r}; expected one of {expected}")
-    expect_one_time(msi)
+    if method != "none":
+        expect_one_time(msi)
     if msi.sizes["band"] != msi_lr.sizes["band"]:
         raise SpectralError(
             f"msi has {msi.sizes['band']} bands and SRF(hsi) {msi_lr.sizes['band']}; expected the "

@@ -1,7 +1,8 @@
 """Block, shard and chunk sizes, and the passes that write a scene with its overviews.
 
 A chunk is what a reader decodes, a shard is what one task writes, and a block of dask is as large
-as a shard. A chunk holds whole HSI cells, and halves down to the overviews without cutting one.
+as a shard. A chunk of the default shard is 320 pixels wide, so it holds whole HSI cells where the
+ratio of pixel sizes divides 320; for most other ratios it does with ``shard=shard_edge(ratio)``.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Layout:
         LayoutError
             A shard edge that is no positive whole number, or that leaves chunks above 2 GiB.
         """
-        edge = _expect_edge(shard)
+        edge = expect_edge(shard)
         chunk_bands = spectral_chunk(shape[-3])
         rows, columns = (_cut(size, edge) for size in shape[-2:])
         once = (1,) * (len(shape) - 3)
@@ -131,7 +132,7 @@ def passes_of(
     >>> [(each.first, each.tasks) for each in passes_of((3, 1000, 1000), "uint16", shard=125)]
     [(0, 64), (1, 16)]
     """
-    shard = _expect_edge(shard)
+    shard = expect_edge(shard)
     shapes = [shape]
     while max(shapes[-1][-2:]) > COARSEST:
         shapes.append((*shape[:-2], *(ceil(size / 2) for size in shapes[-1][-2:])))
@@ -187,12 +188,13 @@ def spectral_chunk(bands: int) -> int:
     return ceil(bands / pieces)
 
 
-def _expect_edge(shard: int) -> int:
-    if isinstance(shard, bool) or not isinstance(shard, int | np.integer) or shard < 1:
+def expect_edge(edge: int, *, name: str = "shard") -> int:
+    """Raise LayoutError unless the edge of a shard or block is a positive whole number."""
+    if isinstance(edge, bool) or not isinstance(edge, int | np.integer) or edge < 1:
         raise LayoutError(
-            f"shard is {shard!r}; expected its edge as a whole number of pixels. Use shard={SHARD}"
+            f"{name} is {edge!r}; expected its edge as a whole number of pixels. Use {name}={SHARD}"
         )
-    return int(shard)
+    return int(edge)
 
 
 def _cut(size: int, shard: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from lift_xr.grid import (
     expect_same_crs,
     geotransform,
 )
-from lift_xr.plan import SHARD
+from lift_xr.plan import SHARD, expect_edge
 
 __all__ = [
     "Grid",
@@ -126,6 +126,7 @@ def expect_scene(
     data: xr.DataArray | xr.Dataset, *, name: str = "scene", block: int = BLOCK
 ) -> xr.DataArray:
     """Turn data into a scene, with or without wavelengths: what both kinds have in common."""
+    block = expect_edge(block, name="block")
     scene = raster_of(data, name=name)
     scene = with_dims(scene, name=name)
     _expect_pixels(scene, name=name)

@@ -316,7 +316,7 @@ _TABLE = (
             "rededge": (697, 713),
             "nir": (845, 885),
         },
-        aliases=("superdove", "psb.sd", "planetscope"),
+        aliases=("superdove", "planetscope-superdove8", "psb.sd", "planetscope"),
     ),
     Sensor(
         "planetscope-dove-r",
@@ -382,7 +382,7 @@ _TABLE = (
             "MS-7": (2080, 2350),
         },
         pan={"pan": (480, 690)},
-        aliases=("ali",),
+        aliases=("ali", "eo1"),
     ),
     Sensor(
         "micasense-rededge",
@@ -421,7 +421,7 @@ _TABLE = (
         "no one camera: rounded from the range of 28 in J. Jiang et al., What is the Space of "
         "Spectral Sensitivity Functions for Digital Color Cameras?, WACV 2013",
         {"red": (575, 640), "green": (490, 580), "blue": (420, 500)},
-        aliases=("rgb", "camera"),
+        aliases=("rgb", "camera", "generic-rgb"),
     ),
 )
 

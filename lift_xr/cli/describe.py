@@ -14,7 +14,7 @@ from rich.table import Table
 from lift_xr.decode import NODATA
 from lift_xr.grid import Grid
 from lift_xr.io import open_scene, status
-from lift_xr.io.raster import open_raster
+from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.store import open_store
 from lift_xr.models import Model, load_model
 from lift_xr.scene import BLOCK, raster_of
@@ -23,9 +23,9 @@ from lift_xr.srf import SRF
 Row = tuple[str, str]
 
 
-def path(where: str, *, units: str | None = None) -> Table:
-    """Describe a scene, a store or a model; ``units`` are those of its wavelengths."""
-    rows = _model(load_model(where)) if _is_model(Path(where)) else _scene(where, units)
+def path(where: str, *, units: str | None = None, alpha: Alpha = "mask") -> Table:
+    """Describe a scene, a store or a model; ``units`` and ``alpha`` as in ``open_scene``."""
+    rows = _model(load_model(where)) if _is_model(Path(where)) else _scene(where, units, alpha)
     table = Table(title=where, title_justify="left", title_style="bold", box=None)
     table.show_header = False
     table.add_column(style="cyan", no_wrap=True)
@@ -142,9 +142,9 @@ def _model(model: Model) -> Iterator[Row]:
     yield "digest", model.digest
 
 
-def _scene(where: str, units: str | None) -> Iterator[Row]:
-    scene = open_scene(where, units=units)
-    stored = _stored(where)
+def _scene(where: str, units: str | None, alpha: Alpha) -> Iterator[Row]:
+    scene = open_scene(where, units=units, alpha=alpha)
+    stored = _stored(where, alpha)
     grid = Grid.of(scene)
     yield "kind", _kind(where, stored)
     yield "dimensions", ", ".join(f"{dim} {length:,}" for dim, length in scene.sizes.items())
@@ -161,12 +161,12 @@ def _scene(where: str, units: str | None) -> Iterator[Row]:
     yield "as float32", size(scene.size * 4)
 
 
-def _stored(where: str) -> xr.DataArray:
+def _stored(where: str, alpha: Alpha) -> xr.DataArray:
     """The scene as it lies there, its packing not applied."""
     if _is_store(where):
         opened = open_store(where, variable=None, block=BLOCK)
         return raster_of(opened, name=Path(where).name)
-    return open_raster(where, block=BLOCK, alpha="mask")
+    return open_raster(where, block=BLOCK, alpha=alpha)
 
 
 def _is_store(where: str) -> bool:

@@ -27,7 +27,14 @@ PATH_ERRORS = (
 )
 
 # "Pass overwrite=True" is advice for Python; at the command line it is "Pass --overwrite".
-KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(])", re.IGNORECASE)
+KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(]|\.\w)", re.IGNORECASE)
+OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
+SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
+PHRASES = {
+    "srf=SRF.sensor(...)": "--srf NAME",
+    "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+}
+OPTIONS = {"units": "wavelength-units"}  # where option and keyword differ
 
 
 class Refused(click.ClickException):
@@ -61,7 +68,7 @@ class ShardsFailed(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print ``lift-xr: failed: message``."""
-        said = KEYWORD.sub(_as_option, self.message)
+        said = _for_the_shell(self.message)
         click.echo(f"lift-xr: {click.style('failed', fg='red')}: {said}", file, err=True)
 
 
@@ -83,7 +90,7 @@ def exits(*, debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         raise Interrupted("nothing was written. Run the same command again") from None
-    except (ValueError, *PATH_ERRORS) as error:
+    except (ValueError, ImportError, *PATH_ERRORS) as error:
         if debug or not _is_the_users(error):
             raise
         raise Refused(type(error).__name__, _message(error)) from None
@@ -99,9 +106,14 @@ def leaving(message: str) -> Iterator[None]:
 
 
 def _is_the_users(error: BaseException) -> bool:
-    """Whether an error speaks to the user: paths do, and what lift_xr itself raised does."""
+    """Whether an error speaks to the user: paths do, and what lift_xr itself raised does.
+
+    So does a library that lacks a package for an address (s3://...) and says which to install.
+    """
     if isinstance(error, PATH_ERRORS):
         return True
+    if isinstance(error, ImportError):
+        return "install" in str(error).lower()
     last = _innermost(error.__traceback__)
     return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("lift_xr.")
 
@@ -115,7 +127,29 @@ def _innermost(trace: TracebackType | None) -> TracebackType | None:
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
-    return KEYWORD.sub(_as_option, str(error))
+    if isinstance(error, ImportError):
+        return f"{error}; expected the package that reads this address. Install it with pip"
+    return _for_the_shell(str(error))
+
+
+def _for_the_shell(text: str) -> str:
+    """Turn advice for Python into advice for the command line.
+
+    Examples
+    --------
+    >>> _for_the_shell("Pass alpha='keep', or use srf.select('red', 'nir')")
+    'Pass --alpha keep, or use --srf NAME:red,nir'
+    """
+    text = OPENED.sub(lambda found: f"--{OPTIONS.get(found[1], found[1])} {found[2]}", text)
+    for python, shell in PHRASES.items():
+        text = text.replace(python, shell)
+    text = SELECTED.sub(lambda found: f"--srf NAME:{_listed(found[1])}", text)
+    return KEYWORD.sub(_as_option, text)
+
+
+def _listed(bands: str) -> str:
+    """Write ``'a', 'b'`` as ``a,b``."""
+    return "BANDS" if bands == "..." else bands.replace("'", "").replace(", ", ",")
 
 
 def _as_option(found: re.Match[str]) -> str:
@@ -154,4 +188,4 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     mark = click.style("warning", fg="yellow")
-    click.echo(f"lift-xr: {mark}: {message}", file=file or sys.stderr)
+    click.echo(f"lift-xr: {mark}: {_for_the_shell(str(message))}", file=file or sys.stderr)

@@ -57,8 +57,22 @@ units = click.option(
     type=click.Choice(["nm", "um", "m"]),
     help="Of the HSI's wavelengths, where the file does not say.",
 )
+alpha = click.option(
+    "--alpha",
+    type=click.Choice(["mask", "keep"]),
+    default="mask",
+    show_default=True,
+    help="A band that the MSI's file marks as alpha. mask: it says which pixels hold data; keep: "
+    "it is data, as the near infrared of many four-band images is.",
+)
+SEEDS = click.IntRange(0, 2**32 - 1)
 seed = click.option(
-    "--seed", default=0, show_default=True, help="Of everything random: one seed, one result."
+    "--seed",
+    metavar="NUMBER",
+    type=SEEDS,
+    default=0,
+    show_default=True,
+    help="Of everything random: one seed, one result.",
 )
 device = click.option(
     "--device",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from lift_xr.cli.exits import Refused, ShardsFailed, leaving
 if TYPE_CHECKING:
     import xarray as xr
 
+    from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
 
 CONNECT_SECONDS = 10
@@ -22,17 +24,25 @@ CONNECT_SECONDS = 10
 
 @click.command(
     short_help="See it work on a generated scene.",
-    epilog=options.examples("lift-xr demo", "lift-xr demo --size 640 --out /tmp/quick"),
+    epilog=options.examples("lift-xr demo", "lift-xr demo --size 640 --out demo-small"),
 )
 @options.out("FOLDER", "Where everything is written.", default=Path("demo"), show_default=True)
 @click.option(
     "--size",
     metavar="PIXELS",
+    type=click.IntRange(min=320),
     default=1920,
     show_default=True,
     help="Edge of the MSI; a multiple of 20. Time and disk grow with its square.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the city and of the training.")
+@click.option(
+    "--seed",
+    metavar="NUMBER",
+    type=options.SEEDS,
+    default=0,
+    show_default=True,
+    help="Of the city and of the training.",
+)
 @options.overwrite
 def demo(out: Path, size: int, seed: int, overwrite: bool) -> None:
     """Fuse a generated scene and see how good the result is.
@@ -62,8 +72,13 @@ def demo(out: Path, size: int, seed: int, overwrite: bool) -> None:
 @click.option("--sensors", is_flag=True, help="List the sensors that --srf knows by name.")
 @options.srf_shown
 @options.units
+@options.alpha
 def info(
-    paths: tuple[str, ...], sensors: bool, srf: str | None, wavelength_units: str | None
+    paths: tuple[str, ...],
+    sensors: bool,
+    srf: str | None,
+    wavelength_units: str | None,
+    alpha: Alpha,
 ) -> None:
     """Describe what PATH holds: a scene (Zarr, GeoTIFF, ENVI), a written store, a .lift model.
 
@@ -81,7 +96,7 @@ def info(
     if srf:
         console.print(describe.response(srf))
     for path in paths:
-        console.print(describe.path(path, units=wavelength_units))
+        console.print(describe.path(path, units=wavelength_units, alpha=alpha))
 
 
 @click.command(
@@ -100,6 +115,7 @@ def info(
 )
 @options.out("MODEL", "Where the model goes, such as sin.lift.", required=True)
 @options.training
+@options.alpha
 @options.scheduler
 @options.overwrite
 @options.quiet
@@ -117,7 +133,8 @@ def fit(
     HSI is a Zarr store, a GeoTIFF or an ENVI file with wavelengths.
     """
     _expect_way_to_response(training["srf"], msi, "--msi MOSAIC")
-    _expect_file(out, overwrite=overwrite)
+    _expect_apart({"--out": out}, (hsi, msi, training["srf"]))
+    _expect_model_place(out, overwrite=overwrite)
     with _connected(scheduler):
         model = _train(hsi, msi, progress=not quiet, **training)
     model.save(out)
@@ -139,9 +156,10 @@ def fit(
 @click.argument("scenes", nargs=-1, metavar="HSI MSI")
 @options.out("STORE", "Where the result goes, such as fused.zarr.", required=True, type=str)
 @options.training
+@options.alpha
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="A model from `lift-xr fit`, instead of training one; then HSI may be left out.",
 )
 @click.option(
@@ -181,6 +199,7 @@ def fuse(
     part: tuple[int, int] | None,
     scheduler: str | None,
     quiet: bool,
+    alpha: Alpha,
     **training: Any,
 ) -> None:
     """Give the mosaic MSI the spectra of the cube HSI, and write STORE (Zarr).
@@ -192,16 +211,17 @@ def fuse(
     if part is not None and model is None:
         raise click.UsageError("--part needs --model: train once, with `lift-xr fit`", ctx)
     place = {"overwrite": overwrite, "resume": resume or part is not None}
+    _expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
     if save_model is not None:
-        _expect_file(save_model, overwrite=overwrite)
-    _plan(msi, out, dtype=dtype, shard=shard, **place)
+        _expect_model_place(save_model, overwrite=overwrite)
+    _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, **place)
     with _connected(scheduler):
-        fitted = _model(hsi, msi, model, progress=not quiet, **training)
+        fitted = _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
         if save_model is not None:
             fitted.save(save_model)
         _say(f"model: {_told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
-            fused = _predict(fitted, msi, shard=shard, device=training["device"])
+            fused = _predict(fitted, msi, alpha=alpha, shard=shard, device=training["device"])
             _write(fused, out, dtype=dtype, shard=shard, part=part, progress=not quiet, **place)
     _say(_written(out), quiet=quiet)
 
@@ -264,6 +284,7 @@ def export(
     from lift_xr.io import export as export_scene
     from lift_xr.io import open_scene
 
+    _expect_apart({"TIF": tif}, (store,))
     scene = open_scene(store, level=level)
     export_scene(scene, tif, bands=bands, dtype=dtype, overwrite=overwrite, progress=not quiet)
     _say(f"wrote {tif}", quiet=quiet)
@@ -300,23 +321,29 @@ def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Mo
 
 
 def _train(
-    hsi: str, msi: str | None, *, srf: str | None, wavelength_units: str | None, **settings: Any
+    hsi: str,
+    msi: str | None,
+    *,
+    srf: str | None,
+    wavelength_units: str | None,
+    alpha: Alpha,
+    **settings: Any,
 ) -> Model:
     from lift_xr.fuse import fit as train
     from lift_xr.io import open_scene
 
     cube = open_scene(hsi, units=wavelength_units)
-    mosaic = None if msi is None else open_scene(msi)
+    mosaic = None if msi is None else open_scene(msi, alpha=alpha)
     if srf is None and settings["progress"]:
         _say("no --srf: estimating the response from the two scenes")
     return train(cube, srf, msi=mosaic, **settings)
 
 
-def _predict(model: Model, msi: str, *, shard: int, device: str) -> xr.DataArray:
+def _predict(model: Model, msi: str, *, alpha: Alpha, shard: int, device: str) -> xr.DataArray:
     from lift_xr.fuse import predict
     from lift_xr.io import open_scene
 
-    return predict(model, open_scene(msi, block=shard), device=device)
+    return predict(model, open_scene(msi, alpha=alpha, block=shard), device=device)
 
 
 def _write(
@@ -344,13 +371,15 @@ def _written(out: str) -> str:
     return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
 
 
-def _plan(msi: str, out: str, *, dtype: str, shard: int, overwrite: bool, resume: bool) -> None:
+def _plan(
+    msi: str, out: str, *, alpha: Alpha, dtype: str, shard: int, overwrite: bool, resume: bool
+) -> None:
     """Find out before the training what would only fail after it."""
     from lift_xr.io import open_scene
     from lift_xr.io.place import expect_place
     from lift_xr.plan import Layout
 
-    mosaic = open_scene(msi)
+    mosaic = open_scene(msi, alpha=alpha)
     Layout.of(mosaic.shape, dtype, shard=shard)
     expect_place(out, mosaic.data, overwrite=overwrite, resume=resume)
 
@@ -360,11 +389,61 @@ def _expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> No
         raise click.UsageError(f"give --srf NAME_OR_CSV, or {advice} to estimate the response")
 
 
-def _expect_file(path: Path, *, overwrite: bool) -> None:
+def _expect_apart(
+    written: Mapping[str, str | Path | None], read: Iterable[str | Path | None]
+) -> None:
+    """Refuse to write what is read, around it or in it, and two results in one place."""
+    taken = [str(each) for each in read if each is not None]
+    for option, place in written.items():
+        if place is None:
+            continue
+        for other in taken:
+            if _touch(str(place), other):
+                raise Refused(
+                    "LayoutError",
+                    f"{option} {place} is, holds or lies in {other}, which this command reads or "
+                    "writes too; expected a place of its own, so nothing is lost. Use another path",
+                )
+        taken.append(str(place))
+
+
+def _touch(one: str, other: str) -> bool:
+    """Whether two paths are one, or one lies in the other; headers stand for their data too."""
+    a, b = _place(one), _place(other)
+    if a == b or a in b.parents or b in a.parents:
+        return True
+    if b.suffix.lower() == ".hdr":  # of ENVI: the data has the name without it
+        return a.parent == b.parent and b.stem in (a.name, a.stem)
+    return Path(one).exists() and Path(other).exists() and os.path.samefile(one, other)
+
+
+def _place(where: str) -> Path:
+    """Tell where a path leads; a URL stays as it is."""
+    local = where.removeprefix("file://")
+    return Path(local) if "://" in local else Path(local).resolve()
+
+
+def _expect_model_place(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place where no model can go, or where one would replace something else."""
+    if path.exists() and not _holds_model(path):
+        raise Refused(
+            "FileExistsError",
+            f"{path} exists and is not a model that lift-xr can read; expected a new file, such "
+            "as sin.lift, so nothing of yours is lost. Use another path, or move it away",
+        )
     if path.exists() and not overwrite:
         raise Refused("FileExistsError", f"{path} already exists. Pass --overwrite to replace it")
     if not path.parent.is_dir():
         raise Refused("FileNotFoundError", f"there is no folder {path.parent} to write {path} in")
+
+
+def _holds_model(path: Path) -> bool:
+    from lift_xr.models import load_model
+
+    try:
+        return path.is_file() and bool(load_model(path))
+    except (ValueError, OSError):
+        return False
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.status import Status, status
 from lift_xr.io.store import levels, open_store
 from lift_xr.io.write import WriteFailed, write_zarr
+from lift_xr.plan import expect_edge
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
 __all__ = ["Status", "WriteFailed", "export", "levels", "open_scene", "status", "write_zarr"]
@@ -32,7 +33,7 @@ def open_scene(
     fwhm: npt.ArrayLike | None = None,
     units: str | None = None,
     level: int | None = None,
-    alpha: Alpha = "mask",
+    alpha: Alpha = None,
     block: int = BLOCK,
 ) -> xr.DataArray:
     """Open a scene lazily: Zarr, GeoTIFF and COG, VRT or ENVI.
@@ -53,7 +54,7 @@ def open_scene(
     alpha
         What a band is that a raster file marks as alpha: ``"mask"`` makes transparent pixels NaN
         and leaves the band out; ``"keep"`` takes it as data, for the near infrared of four-band
-        images, which many programs write with that mark.
+        images, which many programs write with that mark. The default masks, and warns.
     block
         Block edge in pixels. Blocks of a Zarr array are its shards; without
         shards, as many of its chunks as fit in ``block``.
@@ -69,11 +70,17 @@ def open_scene(
     FileNotFoundError
         Nothing is there.
     LayoutError
-        Not a scene, no such level, an unfinished store, or one that would have to run code to be
-        read.
+        Not a scene, no such level, a ``block`` that is no positive whole number, an unfinished
+        store, or one that would have to run code to be read.
     SpectralError, GridError
         Wavelengths without units, pixels at no regular distance.
+
+    Warns
+    -----
+    UserWarning
+        A band is marked as alpha, and ``alpha`` does not say what it is.
     """
+    block = expect_edge(block, name="block")
     data = _opened(source, variable=variable, level=level, block=block, alpha=alpha)
     name = _name_of(source)
     scene = with_dims(raster_of(data, name=name), name=name)
@@ -84,7 +91,7 @@ def open_scene(
 def _opened(
     source: Any, *, variable: str | None, level: int | None, block: int, alpha: Alpha
 ) -> xr.DataArray | xr.Dataset:
-    if alpha not in get_args(Alpha):
+    if alpha not in (None, "mask", "keep"):
         raise ValueError(f"alpha is {alpha!r}; expected 'mask' or 'keep'")
     if _is_zarr(source):
         return open_store(source, variable=variable, block=block, level=level or 0)

@@ -19,11 +19,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from lift_xr.decode import decode
 from lift_xr.errors import LayoutError, SpectralError
 
-Alpha = Literal["mask", "keep"]
+Alpha = Literal["mask", "keep"] | None
+UP_TO_USER = 6  # frames from a warning here to the call of open_scene
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".envi", ".raw")
 
 
-def open_raster(source: str, *, block: int, alpha: Alpha) -> xr.DataArray:
+def open_raster(source: str, *, block: int, alpha: Alpha = None) -> xr.DataArray:
     """Open a file that GDAL reads; see ``open_scene`` for ``alpha``.
 
     Returns
@@ -90,9 +91,7 @@ def _labelled(raster: xr.DataArray, source: Any, alpha: Alpha) -> xr.DataArray:
     raster = raster.assign_coords(_from_header(envi, source) or _from_band_tags(source))
     if source.crs is None and source.transform.is_identity:
         raster = raster.drop_vars(("y", "x", "spatial_ref"), errors="ignore")
-    if alpha == "mask" and ColorInterp.alpha in source.colorinterp:
-        raster = _without_alpha(decode(raster), source.colorinterp.index(ColorInterp.alpha))
-    return raster
+    return raster if alpha == "keep" else _masked(raster, source, silent=alpha == "mask")
 
 
 def _attrs(source: Any, envi: Mapping[str, str]) -> dict[str, Any]:
@@ -159,6 +158,22 @@ def _column(bands: list[dict[str, str]], key: str) -> np.ndarray | None:
         return np.array([float(band[key]) for band in bands])
     except (KeyError, ValueError):
         return None
+
+
+def _masked(raster: xr.DataArray, source: Any, *, silent: bool) -> xr.DataArray:
+    """Take the band marked as alpha, if there is one, as transparency; say so unless silent."""
+    if ColorInterp.alpha not in source.colorinterp:
+        return raster
+    index = source.colorinterp.index(ColorInterp.alpha)
+    if not silent:
+        warnings.warn(
+            f"band {index + 1} of {Path(source.name).name} is marked as alpha: taken as "
+            "transparency and left out; if it is data, such as near infrared, pass alpha='keep'; "
+            "pass alpha='mask' to take it as transparency without this warning",
+            UserWarning,
+            stacklevel=UP_TO_USER,
+        )
+    return _without_alpha(decode(raster), index)
 
 
 def _without_alpha(raster: xr.DataArray, index: int) -> xr.DataArray:

@@ -25,7 +25,7 @@ from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
 from lift_xr.io.store import ABOUT
 from lift_xr.packing import GREATEST_CODE, Packing
-from lift_xr.plan import SHARD, passes_of
+from lift_xr.plan import SHARD, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
 
@@ -84,7 +84,8 @@ def write_zarr(
         else, what holds the range of the training cube with a quarter of it to spare either side.
     shard
         Shard edge in pixels. Where it is divisible by 4, a task writes the first two overviews of
-        its shard too.
+        its shard too. The default suits HSI pixels of n MSI pixels where n divides 320: no chunk
+        cuts one. For other n, ``lift_xr.plan.shard_edge(n)``.
     overwrite
         Replace a store that is there.
     resume
@@ -115,7 +116,7 @@ def write_zarr(
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
-    scene = expect_scene(fused, name="fused", block=shard)
+    scene = expect_scene(fused, name="fused", block=expect_edge(shard))
     passes = passes_of(scene.shape, _expect_dtype(dtype), shard=shard)
     packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
     scene = scene.assign_attrs(_plain_attrs(scene.attrs))
@@ -292,13 +293,20 @@ def _expect_part(part: tuple[int, int] | None, *, overwrite: bool) -> tuple[int,
 
 
 def _expect_dtype(dtype: npt.DTypeLike) -> np.dtype:
-    found = np.dtype(dtype)
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise _wrong_dtype(repr(dtype)) from None
     if found not in (np.dtype("uint16"), np.dtype("float32")):
-        raise LayoutError(
-            f"dtype is {found}; expected 'uint16' (packed) or 'float32'. Use dtype='float32' to "
-            "keep values as they are computed"
-        )
+        raise _wrong_dtype(str(found))
     return found
+
+
+def _wrong_dtype(found: str) -> LayoutError:
+    return LayoutError(
+        f"dtype is {found}; expected 'uint16' (packed) or 'float32'. Use dtype='float32' to "
+        "keep values as they are computed"
+    )
 
 
 def _default_packing(attrs: dict[Any, Any]) -> tuple[float, float]:

@@ -138,10 +138,18 @@ class Model:
         ----------
         path
             Usually ends in ``.lift``. An existing file is replaced.
+
+        Raises
+        ------
+        FileNotFoundError
+            When the folder to write into does not exist.
+        IsADirectoryError
+            When ``path`` is a folder.
         """
         from safetensors.numpy import save_file
 
         target = Path(path)
+        _expect_folder_of(target)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         header = {"format": FORMAT, "about": json.dumps(self.about)}
         contiguous = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
@@ -175,6 +183,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ------
     FileNotFoundError
         When there is no such file.
+    IsADirectoryError
+        When ``path`` is a folder.
     ValueError
         When the file is not a model, is damaged, or comes from a later format. Nothing in the
         file is ever executed, and nothing larger than the file is allocated.
@@ -182,10 +192,32 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return Model.load(path)
 
 
+def _expect_file(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder; expected a file. Name the file in it, e.g. {path / 'model.lift'}"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a model file. Check the path")
+
+
+def _expect_folder_of(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder; expected a file. Name a file in it, e.g. {path / 'model.lift'}"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path.parent} is no folder; expected one to write {path.name} into. "
+            f"Make it first: mkdir -p {path.parent}"
+        )
+
+
 def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Arrays and JSON of a file, whose size bounds whatever its header claims."""
     from safetensors import SafetensorError, safe_open
 
+    _expect_file(path)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{path} has {size} bytes; a model has fewer than {MAX_FILE_BYTES}")

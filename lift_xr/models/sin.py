@@ -60,9 +60,8 @@ class SinRecipe:
     """A training pixel ``y`` becomes ``y + a (y - y')`` with ``a`` uniform in 0..this.
 
     ``y'`` lies beside it. A coarse pixel is blurred with its neighbours, so this undoes some of
-    the blur and reaches what the sharper pixels of the MSI hold; 1 and 3 are almost as good. Other
-    pixels at random are 0.2 to 0.35 dB worse, and the mean of the neighbours, which amplifies
-    noise without new directions, 0.5 dB at ratio 8."""
+    the blur and reaches what the sharper pixels of the MSI hold. In trials, partners drawn at random did
+    worse, and so did the mean of the neighbours, which amplifies noise in no new direction."""
     schedule: WarmCosine = field(default_factory=lambda: WarmCosine(top=1e-2))
 
     def for_pixels(self, count: int) -> SinRecipe:
@@ -121,7 +120,8 @@ def fit_sin_paper(
     """Train as published and return the network in the cube's units.
 
     Reflectance is used as it is, as in the published simulations; other units are scaled so that
-    the cube's 1st and 99th percentiles become 0 and 1, as its real-data mode does. The output is
+    the cube's 1st and 99th percentiles become 0 and 1, for cube and mosaic alike; the published
+    real-data mode takes each image's own, which loses what the two have in common. The output is
     clipped to that range, as published.
     """
     low, span = _published_scale(pairs)

@@ -26,6 +26,16 @@ def test_a_chunk_holds_whole_cells_and_has_the_size_readers_like(ratio):
     assert shard_edge(ratio) == 4 * edge
 
 
+@pytest.mark.parametrize("ratio", [1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 64, 80, 160, 320])
+def test_the_default_shard_suits_ratios_that_divide_320(ratio):
+    assert Layout.of(HOUSTON, "uint16").chunk[-1] % ratio == 0
+
+
+@pytest.mark.parametrize("ratio", [3, 6, 7, 12, 24, 30, 60, 100])
+def test_most_other_ratios_have_a_shard_that_suits_them(ratio):
+    assert Layout.of(HOUSTON, "uint16", shard=shard_edge(ratio)).chunk[-1] % ratio == 0
+
+
 @pytest.mark.parametrize("ratio", [10.5, 0.5, 600])
 def test_a_ratio_no_chunk_can_follow_gets_the_plain_size(ratio):
     assert chunk_edge(ratio) == 256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import pytest
 import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
+from rasterio.enums import ColorInterp
 
 import lift_xr
 from lift_xr import synthetic
-from lift_xr.cli import main
+from lift_xr.cli import exits, main
 from lift_xr.io import open_scene, write_zarr
 from lift_xr.models import load_model
 from tests.clusters import two_workers
@@ -153,6 +155,12 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["fit", "hsi.zarr", "--out", "m.lift"], "give --srf NAME_OR_CSV, or --msi"),
         (["fit", "hsi.zarr", "--srf", "rgb", "--out", "no/m.lift"], "there is no folder no"),
         (["demo", "--size", "333"], "GridError: shape is (333, 333) pixels"),
+        (["demo", "--size", "20"], "20 is not in the range x>=320"),
+        (["demo", "--seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
+        (["fit", "h", "--srf", "rgb", "--seed", "-1", "--out", "m"], "-1 is not in the range"),
+        (["fuse", "a", "b", "--seed", str(2**32), "--out", "f"], "is not in the range"),
+        (["fuse", "a", "--model", ".", "--out", "f"], "'.' is a directory"),
+        (["fuse", "a", "b", "--alpha", "no", "--out", "f"], "'no' is not one of"),
         (["fuse", "a", "b", "--out", "f", "--method", "best"], "'best' is not one of"),
     ],
 )
@@ -187,7 +195,8 @@ def test_overwrite_replaces_a_store(files: Files, tmp_path: Path) -> None:
 def model(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model on disk."""
     path = tmp_path_factory.mktemp("model") / "linear.lift"
-    run("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out", path)
+    pair = files["hsi.zarr"], "--msi", files["msi.tif"]
+    run("fit", *pair, "--srf", "rgb-camera", "--method", "linear", "--out", path)
     return path
 
 
@@ -236,13 +245,70 @@ def test_a_part_needs_a_model(files: Files, tmp_path: Path) -> None:
     assert "--part needs --model" in result.stderr
 
 
-def test_a_model_is_not_replaced_by_accident(files: Files, tmp_path: Path) -> None:
-    taken = tmp_path / "linear.lift"
-    taken.write_bytes(b"mine")
-    result = run("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--out", taken)
+def test_a_model_is_not_replaced_by_accident(files: Files, model: Path, tmp_path: Path) -> None:
+    taken = Path(shutil.copy(model, tmp_path))
+    lift = ("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out", taken)
+    result = run(*lift)
     assert result.exit_code == 2
     assert f"{taken} already exists. Pass --overwrite" in result.stderr
-    assert taken.read_bytes() == b"mine"
+    assert run(*lift, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["photo.tif", "broken.lift", "folder.lift"])
+@pytest.mark.parametrize("verb", ["fit", "fuse"])
+def test_what_is_no_model_is_never_replaced_by_one(
+    files: Files, tmp_path: Path, verb: str, name: str
+) -> None:
+    taken = tmp_path / name
+    if name.startswith("folder"):
+        taken.mkdir()
+    else:
+        taken.write_bytes(b"mine")
+    result = (
+        run("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--out", taken, "--overwrite")
+        if verb == "fit"
+        else fuse(files, "--out", tmp_path / "f.zarr", "--save-model", taken, "--overwrite")
+    )
+    assert result.exit_code == 2
+    assert f"{taken} exists and is not a model" in result.stderr
+    assert taken.is_dir() or taken.read_bytes() == b"mine"
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fuse h.zarr m.tif --srf rgb-camera --out h.zarr",
+        "fuse h.zarr m.tif --srf rgb-camera --out ./other/../h.zarr/",
+        "fuse h.zarr m.tif --srf rgb-camera --out h.zarr/sub",
+        "fuse h.zarr m.tif --srf rgb-camera --out link.zarr",
+        "fuse h.zarr m.tif --srf rgb-camera --out .",
+        "fuse h.zarr m.tif --srf rgb-camera --out file://h.zarr",
+        "fuse s3://a/h.zarr m.tif --srf rgb-camera --out s3://a/h.zarr/",
+        "fuse h.zarr m.tif --srf rgb-camera --out f.zarr --save-model m.tif",
+        "fuse h.zarr m.tif --srf rgb-camera --out f.zarr --save-model f.zarr/m.lift",
+        "fuse h.zarr m.tif --srf camera.csv --out f.zarr --save-model camera.csv",
+        "fuse m.tif --model s.lift --out s.lift",
+        "fit h.zarr --srf rgb-camera --out h.zarr",
+        "fit h.zarr --msi m.tif --out m.tif",
+        "export h.zarr h.zarr",
+        "export m.tif m.tif",
+        "export cube.hdr cube.img",
+    ],
+)
+def test_nothing_is_written_where_something_is_read(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other").mkdir()
+    shutil.copytree(files["hsi.zarr"], "h.zarr")
+    shutil.copy(files["msi.tif"], "m.tif")
+    Path("link.zarr").symlink_to("h.zarr")
+    before = sorted(tmp_path.rglob("*"))
+    result = run(*command.split(), "--overwrite")
+    assert result.exit_code == 2
+    assert "expected a place of its own" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_layout_that_cannot_be_is_found_before_the_training(
@@ -317,6 +383,84 @@ def test_warnings_are_one_line_without_the_source(
         check=True,
     )
     assert found.stderr.strip() == "lift-xr: warning: look out"
+
+
+def test_an_address_whose_package_is_absent_names_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(*_: object, **__: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("zarr.open_group", absent)
+    result = run("info", "s3://bucket/scene.zarr")
+    assert result.exit_code == 2
+    assert "Install s3fs to access S3; expected the package" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("Pass overwrite=True to", "Pass --overwrite to"),
+        (
+            "if it is near infrared, pass alpha='keep'; it",
+            "if it is near infrared, pass --alpha keep; it",
+        ),
+        (
+            "pass harmonize='moments' or harmonize='none'",
+            "pass --harmonize moments or --harmonize none",
+        ),
+        ("Use open_scene(..., units='nm') if", "Use --wavelength-units nm if"),
+        ("Use open_scene(..., level=2) for", "Use --level 2 for"),
+        ("Use srf = srf.select('a', 'b') with", "Use --srf NAME:a,b with"),
+        ("Use srf.select(...)", "Use --srf NAME:BANDS"),
+        ("Pass srf=SRF.sensor(...) instead", "Pass --srf NAME instead"),
+        ("Pass data_range=1.0 for", "Pass data_range=1.0 for"),
+    ],
+)
+def test_advice_for_python_becomes_advice_for_the_shell(python: str, shell: str) -> None:
+    assert exits._for_the_shell(python) == shell
+
+
+@pytest.fixture(scope="module")
+def four_bands(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mosaic with a near infrared that its file marks as alpha."""
+    path = tmp_path_factory.mktemp("alpha") / "four.tif"
+    with rasterio.open(files["msi.tif"]) as source:
+        values, profile = source.read(), source.profile | {"count": 4, "alpha": "yes"}
+    infrared = np.random.default_rng(0).integers(60, 200, values.shape[1:], "uint8")
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(np.concatenate([values, infrared[None]]))
+        target.scales = (1 / 255,) * 4
+        target.colorinterp = [
+            *(ColorInterp.red, ColorInterp.green, ColorInterp.blue),
+            ColorInterp.alpha,
+        ]
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_near_infrared_marked_as_alpha_can_be_kept(
+    files: Files, four_bands: Path, tmp_path: Path
+) -> None:
+    kept = run("info", four_bands, "--alpha", "keep")
+    assert "band 4, y 160, x 160" in kept.output
+    assert "band 3, y 160, x 160" in run("info", four_bands).output
+    pair = (files["hsi.zarr"], "--srf", "ikonos", "--method", "linear", "--alpha", "keep")
+    settings = ("--harmonize", "none", "--consistency", "none")
+    fitted = run("fit", *pair, *settings, "--msi", four_bands, "--out", tmp_path / "m.lift")
+    assert fitted.exit_code == 0, fitted.output
+    lift = ("fuse", four_bands, "--model", tmp_path / "m.lift", "--out", tmp_path / "f.zarr")
+    refused = run(*lift)
+    assert refused.exit_code == 2, refused.output
+    fused = run(*lift, "--alpha", "keep")
+    assert fused.exit_code == 0, fused.output
+    both = run("fuse", pair[0], four_bands, *pair[1:], *settings, "--out", tmp_path / "g.zarr")
+    assert both.exit_code == 0, both.output
+
+
+def test_warnings_advise_options(capsys: pytest.CaptureFixture[str]) -> None:
+    exits._show_warning("mostly clear; pass alpha='keep'", UserWarning, "file.py", 1)
+    assert "warning: mostly clear; pass --alpha keep" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_transparent_pixels_are_nodata_and_alpha_is_no_band(tmp_path):
     path = write_raster(tmp_path / "mosaic.tif", colours, photometric="RGB", alpha="yes")
     with rasterio.open(path) as written:
         assert written.colorinterp[3] == ColorInterp.alpha
-    scene = open_scene(path, block=4)
+    scene = open_scene(path, block=4, alpha="mask")
     assert scene.band.to_numpy().tolist() == [1, 2, 3]
     assert scene.isel(y=slice(2)).isnull().all()
     assert (scene.isel(y=slice(2, None)) == 9).all()
@@ -169,6 +169,25 @@ def test_a_band_that_only_carries_the_mark_of_alpha_can_be_kept(tmp_path):
     np.testing.assert_array_equal(open_scene(path, alpha="keep"), infrared)
     with pytest.raises(ValueError, match="alpha is 'drop'; expected 'mask' or 'keep'"):
         open_scene(path, alpha="drop")
+
+
+def test_a_band_taken_as_transparency_is_said_once_and_to_the_caller(tmp_path):
+    path = write_raster(tmp_path / "m4.tif", np.full((4, 6, 5), 9, "uint8"))  # GDAL marks it
+    message = r"^band 4 of m4.tif is marked as alpha: .*alpha='keep'.*alpha='mask'"
+    with pytest.warns(UserWarning, match=message) as told:
+        scene = open_scene(path)
+    ours = [each.filename for each in told if each.category is UserWarning]
+    assert ours == [__file__]
+    xr.testing.assert_identical(scene, open_scene(path, alpha="mask"))
+
+
+@pytest.mark.parametrize("block", [0, -4, 2.5])
+def test_a_block_without_pixels_is_refused(tmp_path, block):
+    path = write_raster(tmp_path / "scene.tif")
+    store = write_zarr(located(), tmp_path / "s.zarr", dtype="float32")
+    for source in (path, store):
+        with pytest.raises(LayoutError, match=rf"block is {block}; expected its edge.*Use block="):
+            open_scene(source, block=block)
 
 
 def test_a_raster_without_a_place_counts_its_pixels(tmp_path):
@@ -240,6 +259,22 @@ def test_one_variable_of_several_is_asked_for(tmp_path):
         open_scene(tmp_path / "s.zarr", variable="sum")
     scene = open_scene(tmp_path / "s.zarr", variable="reflectance")
     np.testing.assert_array_equal(scene, cube() * 2)
+
+
+@pytest.mark.parametrize("key", ["missing_value", "scale_factor"])
+def test_a_packing_that_is_no_number_is_refused_by_name(tmp_path, key):
+    plain = cube().astype("int16").assign_attrs({key: "abc"})
+    plain.to_dataset(name="a").to_zarr(tmp_path / "s.zarr", consolidated=False)
+    with pytest.raises(SpectralError, match=f"attribute {key} 'abc'; expected a number"):
+        open_scene(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize(("dtype", "found"), [("foo", "'foo'"), ("int8", "int8")])
+def test_a_type_that_cannot_be_written_is_refused(tmp_path, dtype, found):
+    with pytest.raises(LayoutError, match=f"dtype is {found}; expected 'uint16'"):
+        write_zarr(located(), tmp_path / "s.zarr", dtype=dtype)
+    with pytest.raises(LayoutError, match="shard is 0; expected its edge"):
+        write_zarr(located(), tmp_path / "s.zarr", shard=0)
 
 
 def test_opening_a_store_computes_nothing(tmp_path):

@@ -91,3 +91,17 @@ def test_what_is_no_number_is_refused(dtype):
 
 def test_values_beyond_float32_become_infinite_for_fit_to_report():
     assert decoded([1e300], "float64") == [np.inf]
+
+
+@pytest.mark.parametrize("key", ["_FillValue", "nodata", "scale_factor", "add_offset"])
+@pytest.mark.parametrize("value", ["abc", ["1", "x"], {}])
+def test_an_attribute_that_is_no_number_is_named(key, value):
+    with pytest.raises(
+        SpectralError, match=rf"scene has the attribute {key} .*; expected a number"
+    ):
+        decoded([1], "uint8", **{key: value})
+
+
+def test_text_that_spells_a_number_is_one():
+    found = decoded([1, 2], "uint8", _FillValue="1", scale_factor="0.5")
+    np.testing.assert_array_equal(found, [np.nan, 1.0])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 import lift_xr
 from lift_xr import GridError, LayoutError, SpectralError
+from lift_xr.device import find_device
 from tests.clusters import two_workers
 from tests.scenes import cube, on_grid
 from tests.strategies import chunks
@@ -59,12 +60,7 @@ def test_fuse_is_predict_of_fit() -> None:
 
 
 def test_nothing_is_lifted_until_asked_for(model: lift_xr.Model) -> None:
-    def refuse(block: np.ndarray) -> np.ndarray:
-        raise AssertionError("a block was opened")
-
-    lazy = msi().chunk()
-    lazy = lazy.copy(data=lazy.data.map_blocks(refuse, meta=np.empty((0, 0, 0), "float32")))
-    assert isinstance(lift_xr.predict(model, lazy).data, da.Array)
+    assert isinstance(lift_xr.predict(model, _unread(msi())).data, da.Array)
 
 
 @settings(deadline=None, max_examples=10)
@@ -287,20 +283,16 @@ REFUSED = {
     "no overlap to estimate from": Refusal(
         GridError, "share no ground", msi=lambda: _shifted(msi(), 1e6), srf=None
     ),
-    "all nodata": Refusal(
-        SpectralError, "no pixel with data", hsi=lambda: hsi() * np.nan, harmonize="none"
-    ),
+    "all nodata": Refusal(SpectralError, "no pixel with data", hsi=lambda: hsi() * np.nan),
     "infinite pixels": Refusal(
         SpectralError,
         "infinite",
         hsi=lambda: hsi().where(hsi() < 0.45, np.inf),
-        harmonize="none",
     ),
     "a band of NaN": Refusal(
         SpectralError,
         "NaN in every pixel",
         hsi=lambda: hsi().where(hsi().band != 13),
-        harmonize="none",
     ),
     "scale overflow": Refusal(
         SpectralError, "scale", msi=lambda: _coarse(msi(), scale_factor=1e38)
@@ -345,6 +337,9 @@ def test_bands_of_the_same_names_in_another_order_are_put_right(model: lift_xr.M
         ({"consistency": "both-ways"}, "consistency is 'both-ways'"),
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"harmonize": "histogram"}, "harmonize"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": "a"}, "seed is 'a'"),
     ],
 )
 def test_unknown_settings_are_named_with_the_known_ones(settings: dict, message: str) -> None:
@@ -356,3 +351,42 @@ def test_one_band_is_warned_about() -> None:
     pan = lift_xr.SRF.gaussian([600], [300], names=["pan"])
     with pytest.warns(UserWarning, match="the MSI has one band"):
         lift_xr.fit(hsi(), pan, method="linear")
+
+
+def test_scenes_that_share_no_ground_are_warned_about() -> None:
+    with pytest.warns(UserWarning, match="hsi and msi share no ground; expected"):
+        lift_xr.fit(hsi(), SRF, msi=_shifted(msi(), 1e6), method="linear")
+
+
+def test_fuse_without_a_mosaic_does_not_train_first() -> None:
+    with pytest.raises(LayoutError, match="msi is a NoneType; expected"):
+        lift_xr.fuse(_unread(hsi()), None, SRF)
+
+
+def test_a_device_that_is_not_there_is_refused_before_a_pixel_is_read() -> None:
+    if find_device("auto") == "cuda":
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(ValueError, match="this process sees no CUDA device"):
+        lift_xr.fit(_unread(hsi()), SRF, device="cuda")
+
+
+def _unread(scene: xr.DataArray) -> xr.DataArray:
+    """The scene, lazy, and not to be opened."""
+
+    def refuse(block: np.ndarray) -> np.ndarray:
+        raise AssertionError("a block was opened")
+
+    lazy = scene.chunk()
+    return lazy.copy(data=lazy.data.map_blocks(refuse, meta=np.empty((0, 0, 0), "float32")))
+
+
+def test_a_mosaic_in_one_huge_block_is_refused(model: lift_xr.Model) -> None:
+    huge = da.zeros((3, 83440, 24040), chunks=-1, dtype="uint8")
+    scene = xr.DataArray(huge, dims=("band", "y", "x"), attrs={"units": "1"})
+    with pytest.raises(LayoutError, match=r"a block of msi is 83440 x 24040 pixels.*msi\.chunk"):
+        lift_xr.predict(model, scene)
+
+
+def test_numbers_of_unknown_units_are_not_lifted_in_silence(model: lift_xr.Model) -> None:
+    with pytest.warns(UserWarning, match="msi has no units, and the model was fitted in reflect"):
+        lift_xr.predict(model, msi().drop_attrs())

@@ -168,6 +168,23 @@ def test_units_are_asked_for_and_never_guessed(units, found):
         expect_hsi(scene)
 
 
+def test_an_unknown_unit_is_to_be_converted_and_not_renamed():
+    scene = cube()
+    scene.wavelength.attrs["units"] = "angstrom"
+    with pytest.raises(SpectralError, match=r"Convert them to nm first, e.g. wavelength / 10"):
+        expect_hsi(scene)
+    del scene.wavelength.attrs["units"]
+    with pytest.raises(SpectralError, match=r"\. Use scene.wavelength.attrs\['units'\] = 'nm'$"):
+        expect_hsi(scene)
+
+
+@pytest.mark.parametrize("expect", [expect_hsi, expect_msi])
+@pytest.mark.parametrize("block", [0, -1])
+def test_a_block_without_pixels_is_refused(expect, block):
+    with pytest.raises(LayoutError, match=f"block is {block}; expected its edge as a whole number"):
+        expect(cube(), block=block)
+
+
 def test_a_cube_without_wavelengths_is_told_how_to_get_some():
     with pytest.raises(SpectralError, match=r"13 bands without wavelengths.*assign_coords\("):
         expect_hsi(cube().drop_vars("wavelength"))
@@ -302,13 +319,21 @@ def test_the_crs_is_found_under_any_name():
     [
         ([0.5, 1.5, 1.5, 2.5], "repeated values"),
         ([0.5, 1.5, 2.6, 3.5], "uneven steps"),
-        ([0.5, 1.5, np.nan, 3.5], "uneven steps"),
         ([1.0, 1.0, 1.0, 1.0], "repeated values"),
     ],
 )
 def test_pixels_at_uneven_distances_are_refused(y, kind):
     with pytest.raises(GridError, match=f"msi has {kind} along y.*expected one step everywhere"):
         expect_msi(located(4, 4).assign_coords(y=y))
+
+
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinite")])
+@pytest.mark.parametrize("size", [1, 4])
+def test_pixels_nowhere_are_refused(value, kind, size):
+    y = np.arange(size, dtype="float64")
+    y[-1] = value
+    with pytest.raises(GridError, match=f"msi has {kind} values along y: 1 of {size}"):
+        expect_msi(located(size, 4).assign_coords(y=y))
 
 
 def test_coordinates_rounded_to_float32_are_even_enough_until_pixels_vanish():

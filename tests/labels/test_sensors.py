@@ -178,6 +178,18 @@ def test_no_two_sensors_share_a_name() -> None:
     assert len(words) == len(set(words))
 
 
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("generic-rgb", "rgb-camera"),
+        ("eo1", "eo1-ali"),
+        ("planetscope-superdove8", "planetscope-superdove"),
+    ],
+)
+def test_other_usual_names_are_known(alias: str, name: str) -> None:
+    assert find(alias).name == name
+
+
 def test_an_unknown_sensor_is_named_with_the_closest() -> None:
     with pytest.raises(SpectralError, match="'sentinal2' is not a sensor") as raised:
         find("sentinal2")

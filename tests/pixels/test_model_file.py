@@ -64,6 +64,19 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         load_model(tmp_path / "none.lift")
 
 
+def test_a_folder_is_no_model_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a file"):
+        load_model(tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a file"):
+        model().save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_not_saved_where_there_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none is no folder; .*mkdir -p"):
+        model().save(tmp_path / "none" / "a.lift")
+
+
 def test_a_pickle_is_not_a_model(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple:
