@@ -19,6 +19,10 @@ from lift_xr.kernel import DenseNetwork
 FORMAT = "lift_xr model 1"
 MAX_FILE_BYTES = 1 << 30  # a fitted model is kilobytes; a larger file is not one of ours
 DTYPES = ("float32", "float64")
+TOLD = {"method", "bands", "msi_bands", "good", "units", "alone", "seed", "versions"} | {
+    "consistency",
+    "harmonize",
+}
 
 
 class Lift(Protocol):
@@ -259,5 +263,19 @@ def _expect_whole(model: Model) -> None:
             raise ValueError(f"{name} has dtype {array.dtype}, expected one of {DTYPES}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds values that are not finite")
-    if not isinstance(model.about["method"], str):
+    _expect_told(model.about, bands, msi_bands)
+
+
+def _expect_told(about: Mapping[str, Any], bands: int, msi_bands: int) -> None:
+    """Refuse a description without what labelling a result needs."""
+    if missing := sorted(TOLD - set(about)):
+        raise ValueError(f"it does not say {', '.join(missing)}")
+    if not isinstance(about["method"], str):
         raise ValueError("its method is not a name")
+    for key, length in (("bands", bands), ("msi_bands", msi_bands)):
+        if not isinstance(about[key], list) or len(about[key]) != length:
+            raise ValueError(f"it names other {key} than the {length} its arrays have")
+    if about["good"] is not None and len(about["good"]) != bands:
+        raise ValueError(f"it flags {len(about['good'])} bands of {bands}")
+    if not isinstance(about["versions"], dict) or "lift-xr" not in about["versions"]:
+        raise ValueError("it does not say which version made it")

@@ -60,8 +60,8 @@ class SinRecipe:
     """A training pixel ``y`` becomes ``y + a (y - y')`` with ``a`` uniform in 0..this.
 
     ``y'`` lies beside it. A coarse pixel is blurred with its neighbours, so this undoes some of
-    the blur and reaches what the sharper pixels of the MSI hold. In trials, partners drawn at random did
-    worse, and so did the mean of the neighbours, which amplifies noise in no new direction."""
+    the blur and reaches what the sharper pixels of the MSI hold. In trials, partners drawn at
+    random did worse, and so did the mean of the neighbours, which adds no new direction."""
     schedule: WarmCosine = field(default_factory=lambda: WarmCosine(top=1e-2))
 
     def for_pixels(self, count: int) -> SinRecipe:

@@ -312,7 +312,7 @@ def test_bad_input_is_named_with_what_to_do(case: str) -> None:
         )
     text = str(caught.value)
     assert any(word in text for word in ("expected", "needs"))
-    assert any(word in text for word in ("Use", "Pass", "pass", "Check", "Leave"))
+    assert any(word in text for word in ("Use", "Pass", "pass", "Check", "Leave", "Convert"))
 
 
 def test_a_ratio_that_is_no_whole_number_is_fine_for_per_pixel_methods() -> None:

@@ -26,7 +26,20 @@ def model(**changes: object) -> Model:
         "srf": np.full((3, 5), 0.2),
         "range": np.array([0.0, 1.0]),
     }
-    about = {"method": "sin", "kind": "dense", "network": net.settings(), "seed": 0}
+    about = {
+        "method": "sin",
+        "kind": "dense",
+        "network": net.settings(),
+        "seed": 0,
+        "bands": [1, 2, 3, 4, 5],
+        "msi_bands": ["blue", "green", "red"],
+        "good": None,
+        "units": "1",
+        "alone": True,
+        "consistency": "msi",
+        "harmonize": "none",
+        "versions": {"lift-xr": "0.1.0"},
+    }
     return Model(arrays, about | changes)
 
 
@@ -141,6 +154,23 @@ def test_a_description_that_is_nonsense_is_refused(
     save_file(dict(model().arrays), path, metadata={"format": FORMAT, "about": about})
     with pytest.raises(ValueError, match=message):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bands": [1]}, "names other bands than the 5"),
+        ({"msi_bands": None}, "names other msi_bands than the 3"),
+        ({"good": [True]}, "flags 1 bands of 5"),
+        ({"versions": {}}, "which version made it"),
+    ],
+)
+def test_a_description_that_disagrees_is_refused(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
+    model(**changes).save(tmp_path / "odd.lift")
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "odd.lift")
 
 
 @pytest.mark.parametrize(
