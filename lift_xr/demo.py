@@ -66,7 +66,7 @@ class Result:
 def run_demo(
     folder: Path,
     *,
-    size: int = 1920,
+    size: int = 1600,
     seed: int = 0,
     overwrite: bool = False,
     console: Console | None = None,

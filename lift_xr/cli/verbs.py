@@ -31,7 +31,7 @@ CONNECT_SECONDS = 10
     "--size",
     metavar="PIXELS",
     type=click.IntRange(min=320),
-    default=1920,
+    default=1600,
     show_default=True,
     help="Edge of the MSI; a multiple of 20. Time and disk grow with its square.",
 )
