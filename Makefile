@@ -50,6 +50,7 @@ fix: $(VENV)/tools
 bench: $(VENV)/tools
 	$(BIN)/python benchmarks/kernel.py
 	$(BIN)/python benchmarks/sin_paper.py
+	$(BIN)/python benchmarks/wald.py sin-paper sin oracle --quick --seeds 1
 
 examples: $(VENV)/tools
 	for example in examples/[0-9]*.py; do $(BIN)/python $$example || exit 1; done
