@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr import srf as responses
+from lift_xr.beside import prior_of
 from lift_xr.blind import estimate_srf
 from lift_xr.blocks import lift_blocks
 from lift_xr.device import DEVICES, find_device
@@ -91,7 +92,7 @@ def fuse(
         device=device,
         progress=progress,
     )
-    return predict(model, msi, device=device)
+    return predict(model, msi, hsi=hsi, device=device)
 
 
 def fit(
@@ -218,7 +219,8 @@ def predict(
         The mosaic. Its bands are those of the response the model was trained through, in that
         order. A dask array keeps its chunks; they do not change the result by one bit.
     hsi
-        The cube, for methods that look at it again. The methods of this version do not.
+        The cube, for models that look at it again when they lift: on the grid of ``msi``, each of
+        its cells a whole number of pixels. Others leave it alone.
     block
         Block edge in pixels where ``msi`` is not chunked yet.
     device
@@ -236,7 +238,10 @@ def predict(
     SpectralError
         When the number of bands is not the model's.
     GridError, LayoutError
-        When ``msi`` is no scene, or a block of it would become more than 16 GiB.
+        When ``msi`` is no scene, or a block of it would become more than 16 GiB; when the model
+        looks at ``hsi`` again and its cells are not made of whole pixels of ``msi``.
+    ValueError
+        When it does and there is no ``hsi``.
 
     Warns
     -----
@@ -249,7 +254,8 @@ def predict(
     mosaic = _in_model_order(mosaic, model)
     _expect_small_blocks(mosaic, model)
     _warn_of_units(mosaic, model)
-    lifted = lift_blocks(mosaic.data, model, device=device)
+    prior = prior_of(model, hsi, mosaic)
+    lifted = lift_blocks(mosaic.data, model, device=device, prior=prior)
     return _label(lifted, mosaic, model)
 
 

@@ -110,7 +110,7 @@ def compare(hsi: xr.DataArray | Grid, msi: xr.DataArray | Grid) -> GridMatch:
     whole = _is_whole(ratio_y, coarse.height) and _is_whole(ratio_x, coarse.width)
     integer_ratio = whole and round(ratio_y) == round(ratio_x)
     together = _one_place(coarse, fine)
-    rows, columns = _origin_in_pixels(coarse, fine)
+    rows, columns = origin_in_pixels(coarse, fine)
     same_origin = together and max(abs(rows), abs(columns)) < 0.05
     on_edges = max(abs(rows - round(rows)), abs(columns - round(columns))) < 0.05
     return GridMatch(
@@ -281,7 +281,8 @@ def _one_place(coarse: Grid, fine: Grid) -> bool:
     return coarse.located and fine.located and _same_crs(coarse.crs, fine.crs)
 
 
-def _origin_in_pixels(coarse: Grid, fine: Grid) -> tuple[float, float]:
+def origin_in_pixels(coarse: Grid, fine: Grid) -> tuple[float, float]:
+    """Find the row and column of the fine grid at which the coarse one begins."""
     return (coarse.top - fine.top) / fine.dy, (coarse.left - fine.left) / fine.dx
 
 

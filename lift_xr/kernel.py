@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lift_xr.threads import one_blas_thread
+from lift_xr.window import Window
 
 Array = npt.NDArray[np.float32]
 
@@ -65,7 +66,8 @@ class DenseNetwork:
     low: float = -np.inf
     high: float = np.inf
 
-    halo = 0
+    halo: ClassVar[int] = 0
+    prior: ClassVar[None] = None
 
     @property
     def bands(self) -> int:
@@ -83,11 +85,12 @@ class DenseNetwork:
         layers = sum(weights.size + bias.size for weights, bias in self.hidden)
         return int(layers + self.output.size + self.direct.size + self.bias.size)
 
-    def __call__(self, block: Array, device: str = "cpu") -> Array:
+    def __call__(self, block: Array, device: str = "cpu", prior: Window | None = None) -> Array:
         """Lift one block: (msi_band, y, x) to (band, y, x), float32.
 
         A pixel that is not finite in every MSI band becomes NaN in every band.
         """
+        assert prior is None, "the network looks at nothing but the pixel"
         assert block.shape[0] == self.msi_bands, (block.shape, self.msi_bands)
         pixels = block.reshape(self.msi_bands, -1)
         lifted = np.empty((self.bands, pixels.shape[1]), np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.window import Window
 
 FORMAT = "lift_xr model 1"
 MAX_FILE_BYTES = 1 << 30  # a fitted model is kilobytes; a larger file is not one of ours
@@ -40,7 +41,13 @@ class Lift(Protocol):
     def halo(self) -> int:
         """How far it looks sideways, in MSI pixels; 0 for a per-pixel network."""
 
-    def __call__(self, block: npt.NDArray[Any], device: str = "cpu") -> npt.NDArray[np.float32]:
+    @property
+    def prior(self) -> int | None:
+        """Cells of the cube it looks at around a block's own; None where it needs no cube."""
+
+    def __call__(
+        self, block: npt.NDArray[Any], device: str = "cpu", prior: Window | None = None
+    ) -> npt.NDArray[np.float32]:
         """(msi_band, y, x) to (band, y, x), float32."""
 
 
@@ -104,9 +111,16 @@ class Model:
         """How far it looks sideways, in MSI pixels."""
         return self.lift.halo
 
-    def __call__(self, block: npt.NDArray[Any], device: str = "cpu") -> npt.NDArray[np.float32]:
+    @property
+    def prior(self) -> int | None:
+        """Cells of the cube it looks at around a block's own; None where it needs no cube."""
+        return self.lift.prior
+
+    def __call__(
+        self, block: npt.NDArray[Any], device: str = "cpu", prior: Window | None = None
+    ) -> npt.NDArray[np.float32]:
         """Lift one block: (msi_band, y, x) to (band, y, x), float32, NaN where the MSI has none."""
-        return self.lift(block, device)
+        return self.lift(block, device, prior)
 
     @cached_property
     def digest(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +15,11 @@ import pytest
 from dask.array.utils import assert_eq
 from distributed import Client
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lift_xr.blocks import lift_blocks
+from lift_xr.blocks import Prior, lift_blocks, lifted_from
 from lift_xr.models import Model, Pairs, train_method
+from lift_xr.window import Window
 from tests.clusters import two_workers
 from tests.strategies import chunks
 
@@ -159,9 +163,9 @@ def test_the_model_is_unpickled_once_per_worker(
 class Neighbours:
     """The mean of each pixel's 3 x 3 window: looks one pixel sideways."""
 
-    bands, halo = 3, 1
+    bands, halo, prior = 3, 1, None
 
-    def __call__(self, block: np.ndarray, device: str = "cpu") -> np.ndarray:
+    def __call__(self, block: np.ndarray, device: str = "cpu", prior: object = None) -> np.ndarray:
         padded = np.pad(block, ((0, 0), (1, 1), (1, 1)), mode="edge")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
         return windows.mean(axis=(3, 4), dtype="float64").astype("float32")
@@ -170,8 +174,94 @@ class Neighbours:
         return "Neighbours"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(chunks(HEIGHT), chunks(WIDTH))
 def test_a_model_with_a_halo_leaves_no_seams_either(rows: tuple, columns: tuple) -> None:
     cut = lift_blocks(da.from_array(mosaic(), chunks=(3, rows, columns)), Neighbours())
     np.testing.assert_array_equal(cut.compute(), Neighbours()(mosaic()))
+
+
+class Cellwise:
+    """The cell a pixel lies in, and the mean of the cells around it: looks at the cube again."""
+
+    bands, halo, prior = 2, 2, 1
+
+    def __call__(
+        self, block: np.ndarray, device: str = "cpu", prior: Window | None = None
+    ) -> np.ndarray:
+        assert prior is not None
+        cells, (top, left) = prior.cells, prior.offset
+        rows = (np.arange(block.shape[1]) - top) // prior.ratio
+        columns = (np.arange(block.shape[2]) - left) // prior.ratio
+        around = [cells[0, rows + dy][:, columns + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        own = cells[0, rows][:, columns]
+        return np.stack([own, np.nanmean(around, axis=0)]).astype("float32") + 0 * block[:1]
+
+    def __dask_tokenize__(self) -> str:
+        return "Cellwise"
+
+
+@settings(deadline=None, max_examples=10)
+@given(chunks(HEIGHT), chunks(WIDTH), st.integers(-9, 5), st.integers(-5, 9))
+def test_every_block_is_given_the_cells_it_lies_in(
+    rows: tuple, columns: tuple, top: int, left: int
+) -> None:
+    cells = np.arange(1, 1 + 11 * 8, dtype="float32").reshape(1, 11, 8)
+    prior = Prior(da.from_array(cells, chunks=(1, 3, 5)), 7, (top, left))
+    image = np.zeros((3, HEIGHT, WIDTH), "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of no cells at all
+        cut = lift_blocks(da.from_array(image, chunks=(3, rows, columns)), Cellwise(), prior=prior)
+        found = cut.compute(scheduler="synchronous")
+    expected = np.full((HEIGHT, WIDTH), np.nan, "float32")
+    for y, x in np.ndindex(HEIGHT, WIDTH):
+        row, column = (y - top) // 7, (x - left) // 7
+        if 0 <= row < 11 and 0 <= column < 8:
+            expected[y, x] = cells[0, row, column]
+    np.testing.assert_array_equal(found[0], expected)
+    again = lifted_from(cut).again(((2,), (HEIGHT,), (WIDTH,)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        np.testing.assert_array_equal(again.compute(scheduler="synchronous"), found)
+
+
+@settings(deadline=None, max_examples=10)
+@given(chunks(HEIGHT), chunks(WIDTH), chunks(HEIGHT), chunks(WIDTH))
+def test_an_array_can_be_lifted_again_in_other_blocks(
+    rows: tuple, columns: tuple, rows_again: tuple, columns_again: tuple
+) -> None:
+    for lifter in (_sin(), Neighbours()):
+        cut = lift_blocks(da.from_array(mosaic(), chunks=(3, rows, columns)), lifter)
+        again = lifted_from(cut).again(((lifter.bands,), rows_again, columns_again))
+        assert again.chunks == ((lifter.bands,), rows_again, columns_again)
+        np.testing.assert_array_equal(again.compute(), cut.compute())
+
+
+def test_an_array_says_what_it_was_lifted_from(fitted: Model) -> None:
+    lazy = da.from_array(mosaic(), chunks=(3, 20, 20))
+    cut = lift_blocks(lazy, fitted, device="cpu")
+    found = lifted_from(pickle.loads(pickle.dumps(cut)))
+    assert (found.msi.name, found.msi.chunks, found.device) == (lazy.name, lazy.chunks, "cpu")
+    assert found.model.digest == fitted.digest
+    for other in (lazy, cut + 1, cut[:, :30], cut.rechunk(67)):
+        assert lifted_from(other) is None
+
+
+def test_a_mosaic_that_is_only_read_is_read_once_by_windows(fitted: Model) -> None:
+    source = Counting()
+    lazy = da.from_array(source, chunks=(3, 10, 41), meta=np.empty((0, 0, 0), "float32"))
+    again = lifted_from(lift_blocks(lazy, fitted)).again(((6,), (32, 35), (20, 21)))
+    np.testing.assert_array_equal(again.compute(scheduler="synchronous"), fitted(mosaic()))
+    assert sorted(source.read) == sorted([(3, 32, 20), (3, 32, 21), (3, 35, 20), (3, 35, 21)])
+
+
+class Counting(OnDisk):
+    """Remembers how much was read each time."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[int, ...]] = []
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        values = super().__getitem__(window)
+        self.read.append(values.shape)
+        return values
