@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 from lift_xr.cli.exits import Verbs
-from lift_xr.cli.verbs import demo, export, fit, fuse, info, status
+from lift_xr.cli.export import export
+from lift_xr.cli.fit import fit
+from lift_xr.cli.fuse import fuse
+from lift_xr.cli.look import demo, info, status
 
 __all__ = ["main"]
 

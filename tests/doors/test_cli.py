@@ -323,7 +323,7 @@ def test_a_layout_that_cannot_be_is_found_before_the_training(
 def test_a_scheduler_that_does_not_answer_is_named(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lift_xr.cli.verbs.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("lift_xr.cli.talk.CONNECT_SECONDS", 1)
     nobody = "tcp://127.0.0.1:9"
     result = fuse(files, "--out", tmp_path / "fused.zarr", "--scheduler", nobody)
     assert result.exit_code == 2
@@ -371,8 +371,8 @@ def test_warnings_are_one_line_without_the_source(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = (
-        "import warnings; from lift_xr.cli import verbs, main\n"
-        "verbs._say = lambda *_, **__: warnings.warn('look out', stacklevel=2)\n"
+        "import sys, warnings; from lift_xr.cli import main\n"
+        "sys.modules['lift_xr.cli.fit'].say = lambda *_, **__: warnings.warn('look out', stacklevel=2)\n"
         "main()"
     )
     arguments = ["fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out"]

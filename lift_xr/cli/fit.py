@@ -1,0 +1,84 @@
+"""``lift-xr fit``, and the training that ``lift-xr fuse`` shares with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift_xr.cli import options
+from lift_xr.cli.places import expect_apart, expect_model_place
+from lift_xr.cli.talk import connected, say, told
+
+if TYPE_CHECKING:
+    from lift_xr.io.raster import Alpha
+    from lift_xr.models import Model
+
+
+@click.command(
+    short_help="Train a model and save it.",
+    epilog=options.examples(
+        "lift-xr fit hsi.zarr --srf ikonos --out sin.lift",
+        "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --out sin.lift",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr",
+    ),
+)
+@click.argument("hsi")
+@click.option(
+    "--msi",
+    metavar="MOSAIC",
+    help="The mosaic, to match its radiometry or to estimate the response.",
+)
+@options.out("MODEL", "Where the model goes, such as sin.lift.", required=True)
+@options.training
+@options.alpha
+@options.scheduler
+@options.overwrite
+@options.quiet
+def fit(
+    hsi: str,
+    msi: str | None,
+    out: Path,
+    overwrite: bool,
+    scheduler: str | None,
+    quiet: bool,
+    **training: Any,
+) -> None:
+    """Train a model on HSI, to lift one mosaic or many.
+
+    HSI is a Zarr store, a GeoTIFF or an ENVI file with wavelengths.
+    """
+    expect_way_to_response(training["srf"], msi, "--msi MOSAIC")
+    expect_apart({"--out": out}, (hsi, msi, training["srf"]))
+    expect_model_place(out, overwrite=overwrite)
+    with connected(scheduler):
+        model = train(hsi, msi, progress=not quiet, **training)
+    model.save(out)
+    say(f"wrote {out}: {told(model)}", quiet=quiet)
+
+
+def train(
+    hsi: str,
+    msi: str | None,
+    *,
+    srf: str | None,
+    wavelength_units: str | None,
+    alpha: Alpha,
+    **settings: Any,
+) -> Model:
+    """Train on two scenes by their paths."""
+    from lift_xr.fuse import fit as train
+    from lift_xr.io import open_scene
+
+    cube = open_scene(hsi, units=wavelength_units)
+    mosaic = None if msi is None else open_scene(msi, alpha=alpha)
+    if srf is None and settings["progress"]:
+        say("no --srf: estimating the response from the two scenes")
+    return train(cube, srf, msi=mosaic, **settings)
+
+
+def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:
+    """Refuse to train where the response is neither given nor can be estimated."""
+    if srf is None and msi is None:
+        raise click.UsageError(f"give --srf NAME_OR_CSV, or {advice} to estimate the response")

@@ -1,0 +1,180 @@
+"""``lift-xr fuse``: from two scenes, or a model and a mosaic, to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift_xr.cli import options
+from lift_xr.cli.exits import ShardsFailed, leaving
+from lift_xr.cli.fit import train
+from lift_xr.cli.places import expect_apart, expect_model_place
+from lift_xr.cli.talk import connected, say, told
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lift_xr.io.raster import Alpha
+    from lift_xr.models import Model
+
+
+@click.command(
+    short_help="Make the fine hyperspectral scene and write it.",
+    epilog=options.examples(
+        "lift-xr fuse hsi.zarr mosaic.tif --srf ikonos --out fused.zarr",
+        "lift-xr fuse hsi.zarr mosaic.tif --out fused.zarr          response estimated",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr  no training",
+        "lift-xr fuse hsi.zarr mosaic.tif --srf camera.csv --out fused.zarr \\",
+        "    --scheduler tcp://node1:8786 --save-model sin.lift",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --resume",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --part 3/16",
+    ),
+)
+@click.argument("scenes", nargs=-1, metavar="HSI MSI")
+@options.out("STORE", "Where the result goes, such as fused.zarr.", required=True, type=str)
+@options.training
+@options.alpha
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A model from `lift-xr fit`, instead of training one; then HSI may be left out.",
+)
+@click.option(
+    "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["uint16", "float32"]),
+    default="uint16",
+    show_default=True,
+    help="uint16 packs values with a scale factor, in half the space.",
+)
+@click.option(
+    "--shard",
+    metavar="PIXELS",
+    default=1280,
+    show_default=True,
+    help="Edge of what one task computes and writes as one file.",
+)
+@options.scheduler
+@options.overwrite
+@options.resume
+@options.part
+@options.quiet
+@click.pass_context
+def fuse(
+    ctx: click.Context,
+    /,
+    scenes: tuple[str, ...],
+    out: str,
+    model: Path | None,
+    save_model: Path | None,
+    dtype: str,
+    shard: int,
+    overwrite: bool,
+    resume: bool,
+    part: tuple[int, int] | None,
+    scheduler: str | None,
+    quiet: bool,
+    alpha: Alpha,
+    **training: Any,
+) -> None:
+    """Give the mosaic MSI the spectra of the cube HSI, and write STORE (Zarr).
+
+    Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
+    Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
+    """
+    hsi, msi = _pair(ctx, scenes, model)
+    if part is not None and model is None:
+        raise click.UsageError("--part needs --model: train once, with `lift-xr fit`", ctx)
+    place = {"overwrite": overwrite, "resume": resume or part is not None}
+    expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
+    if save_model is not None:
+        expect_model_place(save_model, overwrite=overwrite)
+    _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, **place)
+    with connected(scheduler):
+        fitted = _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
+        if save_model is not None:
+            fitted.save(save_model)
+        say(f"model: {told(fitted)}", quiet=quiet)
+        with leaving(f"{out} is not complete. Run again with --resume"):
+            fused = _predict(fitted, msi, alpha=alpha, shard=shard, device=training["device"])
+            _write(fused, out, dtype=dtype, shard=shard, part=part, progress=not quiet, **place)
+    say(_written(out), quiet=quiet)
+
+
+def _pair(
+    ctx: click.Context, scenes: tuple[str, ...], model: Path | None
+) -> tuple[str | None, str]:
+    """Tell HSI and MSI apart; a model needs no HSI, and nothing that trains one."""
+    if model is None and len(scenes) != 2:
+        raise click.UsageError(f"expected HSI and MSI, got {len(scenes)} scenes", ctx)
+    if model is not None and len(scenes) not in (1, 2):
+        raise click.UsageError(f"expected MSI, got {len(scenes)} scenes", ctx)
+    if model is not None:
+        about_training = set(options.TRAINING) - {"device"}
+        given = [
+            name
+            for name in sorted(about_training | {"save_model"})
+            if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise click.UsageError(f"{listed}: settled by --model, which is trained already", ctx)
+    return (scenes[0] if len(scenes) == 2 else None), scenes[-1]
+
+
+def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
+    from lift_xr.models import load_model
+
+    if model is not None:
+        return load_model(model)
+    assert hsi is not None
+    return train(hsi, msi, **training)
+
+
+def _predict(model: Model, msi: str, *, alpha: Alpha, shard: int, device: str) -> xr.DataArray:
+    from lift_xr.fuse import predict
+    from lift_xr.io import open_scene
+
+    return predict(model, open_scene(msi, alpha=alpha, block=shard), device=device)
+
+
+def _write(
+    fused: xr.DataArray,
+    out: str,
+    *,
+    part: tuple[int, int] | None,
+    resume: bool,
+    **settings: Any,
+) -> None:
+    """Write the store; some shards that failed are an exit code of their own."""
+    from lift_xr.io import WriteFailed, write_zarr
+
+    try:
+        write_zarr(fused, out, part=part, resume=resume, **settings)
+    except WriteFailed as failed:
+        raise ShardsFailed(str(failed)) from failed
+
+
+def _written(out: str) -> str:
+    from lift_xr.io import status as progress_of
+
+    if progress_of(out).complete:
+        return f"wrote {out}: look at it with `lift-xr info {out}`"
+    return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
+
+
+def _plan(
+    msi: str, out: str, *, alpha: Alpha, dtype: str, shard: int, overwrite: bool, resume: bool
+) -> None:
+    """Find out before the training what would only fail after it."""
+    from lift_xr.io import open_scene
+    from lift_xr.io.place import expect_place
+    from lift_xr.plan import Layout
+
+    mosaic = open_scene(msi, alpha=alpha)
+    Layout.of(mosaic.shape, dtype, shard=shard)
+    expect_place(out, mosaic.data, overwrite=overwrite, resume=resume)
