@@ -372,7 +372,8 @@ def test_warnings_are_one_line_without_the_source(
 ) -> None:
     script = (
         "import sys, warnings; from lift_xr.cli import main\n"
-        "sys.modules['lift_xr.cli.fit'].say = lambda *_, **__: warnings.warn('look out', stacklevel=2)\n"
+        "fit = sys.modules['lift_xr.cli.fit']\n"
+        "fit.say = lambda *_, **__: warnings.warn('look out', stacklevel=2)\n"
         "main()"
     )
     arguments = ["fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--out"]
