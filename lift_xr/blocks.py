@@ -14,6 +14,7 @@ from dask._task_spec import DataNode
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
+from lift_xr.laps import lap
 from lift_xr.window import Window
 from lift_xr.windows import Span, Spans, spans_of, windows
 
@@ -138,6 +139,7 @@ def lifted_from(array: da.Array) -> Lifted | None:
     return note.read(array.dask)
 
 
+@lap("lift")
 def lift_block(
     block: Block,
     cells: Block | None = None,

@@ -70,3 +70,9 @@ def decode_block(
         values += offset.astype(values.dtype)[:, None, None]
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and reported as such by fit
         return values.astype("float32", copy=False)
+
+
+def mask_transparent(block: np.ndarray, *, index: int) -> np.ndarray:
+    """Make NaN of the pixels where band ``index`` of a block is 0, and leave that band out."""
+    opaque = block[index] > 0
+    return np.where(opaque, np.delete(block, index, axis=0), np.float32(np.nan))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -10,9 +12,13 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
+from dask.blockwise import Blockwise
+
+from lift_xr.packing import decode_block, mask_transparent
 
 Span = tuple[int, int]  # from, to
 Spans = tuple[Span, ...]
+PIXEL_BY_PIXEL = (decode_block, mask_transparent)  # what may follow a read, whatever its blocks
 
 
 def spans_of(widths: Sequence[int], *, halo: int = 0) -> Spans:
@@ -38,8 +44,8 @@ def windows(array: da.Array, rows: Spans, columns: Spans) -> da.Array:
     ----------
     array : (..., y, x)
         Leading axes keep their chunks. Chunks along y and x need not be those of the windows: an
-        array that is only read is read window by window; of any other, each window is put
-        together from the blocks it touches.
+        array that is only read and decoded is read window by window; of any other, each window is
+        put together from the blocks it touches.
     rows, columns
         From and to, in pixels, inside the array; they may overlap, and leave gaps.
 
@@ -50,11 +56,13 @@ def windows(array: da.Array, rows: Spans, columns: Spans) -> da.Array:
     """
     if rows == spans_of(array.chunks[-2]) and columns == spans_of(array.chunks[-1]):
         return array
-    source = _read_from(array)
-    if source is not None:
-        return _read(array, source, rows, columns)
+    reader = _reader_of(array)
+    if reader is not None:
+        return _read(array, reader, rows, columns)
     cut = _repeated(_repeated(array, rows, axis=-2), columns, axis=-1)
-    return cut.rechunk((*array.chunks[:-2], _widths(rows), _widths(columns)))
+    widths = (*array.chunks[:-2], _widths(rows), _widths(columns))
+    # In one step, and by tasks: dask would else shuffle the whole array over a cluster.
+    return cut.rechunk(widths, method="tasks", threshold=np.inf)
 
 
 def _widths(spans: Spans) -> tuple[int, ...]:
@@ -68,23 +76,69 @@ def _repeated(array: da.Array, spans: Spans, *, axis: int) -> da.Array:
     return da.concatenate(pieces, axis=axis) if len(pieces) > 1 else pieces[0]
 
 
-def _read_from(array: da.Array) -> Any | None:
-    """Find what ``da.from_array`` was given, where an array is nothing but that."""
-    layer = array.dask.layers.get(f"original-{array.name}")
-    if layer is None or len(layer) != 1:
+@dataclass(frozen=True)
+class _Reader:
+    """What ``da.from_array`` was given, and what is done to every pixel after it is read."""
+
+    source: Any
+    steps: tuple[Any, ...] = ()
+
+    def __call__(self, index: tuple[slice, ...]) -> np.ndarray:
+        values = np.asarray(self.source[index])
+        for step in self.steps:
+            values = step(values)
+        return values
+
+
+def _reader_of(array: da.Array) -> _Reader | None:
+    """Find out how an array is read; None where it is more than read and decoded."""
+    name, steps = array.name, list[Any]()
+    while (step := _step(array, name)) is not None:
+        name, function = step
+        steps.insert(0, function)
+    source = _source(array, name)
+    if source is None or _without_bands(source.shape) != _without_bands(array.shape):
         return None
-    (task,) = layer.values()
+    if steps and array.numblocks[-3:-2] != (1,):  # a step may want every band
+        return None
+    return _Reader(source, tuple(steps))
+
+
+def _without_bands(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:-3], *shape[-2:])
+
+
+def _step(array: da.Array, name: str) -> tuple[str, Any] | None:
+    """Find what is done to the pixels of one layer to get those of ``name``, and call it."""
+    layer = array.dask.layers.get(name)
+    function = getattr(getattr(layer, "task", None), "func", None)
+    if not isinstance(layer, Blockwise) or function not in PIXEL_BY_PIXEL:
+        return None
+    ((below, index),) = layer.indices
+    assert index == layer.output_indices
+    return below, partial(function, **layer.task.kwargs)
+
+
+def _source(array: da.Array, name: str) -> Any | None:
+    """Find what ``da.from_array`` was given to make the array of that name."""
+    made, original = (array.dask.layers.get(each) for each in (name, f"original-{name}"))
+    if not isinstance(made, Blockwise) or original is None or len(original) != 1:
+        return None
+    if made.task.kwargs.get("lock"):  # read side by side, or not at all: that is up to dask
+        return None
+    (task,) = original.values()
     source = getattr(task, "value", task)
-    same = getattr(source, "shape", None) == array.shape
-    return source if same and hasattr(source, "__getitem__") else None
+    return source if hasattr(source, "shape") and hasattr(source, "__getitem__") else None
 
 
-def _read(array: da.Array, source: Any, rows: Spans, columns: Spans) -> da.Array:
+def _read(array: da.Array, reader: _Reader, rows: Spans, columns: Spans) -> da.Array:
     """Read every window by itself: one task each, which asks for no other."""
-    leading = tuple(_index(spans_of(widths)) for widths in array.chunks[:-2])
+    leading = [_index(spans_of(widths)) for widths in array.chunks[:-2]]
+    if reader.steps:
+        leading[-1] = _index(((0, reader.source.shape[-3]),))
     windowed: da.Array = da.map_blocks(
         _read_window,
-        dask.delayed(source, name=f"windowed-{tokenize(array)}", traverse=False),
+        dask.delayed(reader, name=f"windowed-{tokenize(array)}", traverse=False),
         spans=(*leading, _index(rows), _index(columns)),
         dtype=array.dtype,
         chunks=(*array.chunks[:-2], _widths(rows), _widths(columns)),
@@ -99,7 +153,7 @@ def _index(spans: Spans) -> np.ndarray:
 
 
 def _read_window(
-    source: Any, *, spans: tuple[np.ndarray, ...], block_id: tuple[int, ...] = ()
+    reader: _Reader, *, spans: tuple[np.ndarray, ...], block_id: tuple[int, ...] = ()
 ) -> np.ndarray:
     chosen = [along[index] for along, index in zip(spans, block_id, strict=True)]
-    return np.asarray(source[tuple(slice(int(start), int(stop)) for start, stop in chosen)])
+    return reader(tuple(slice(int(start), int(stop)) for start, stop in chosen))

@@ -18,6 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from lift_xr.decode import decode
 from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.packing import mask_transparent
 
 Alpha = Literal["mask", "keep"] | None
 UP_TO_USER = 6  # frames from a warning here to the call of open_scene
@@ -180,7 +181,7 @@ def _without_alpha(raster: xr.DataArray, index: int) -> xr.DataArray:
     """Turn transparent pixels into NaN and leave the alpha band out."""
     bands = np.delete(np.arange(raster.sizes["band"]), index)
     data = raster.data.map_blocks(
-        _mask_transparent,
+        mask_transparent,
         index=index,
         dtype="float32",
         chunks=((len(bands),), *raster.data.chunks[1:]),
@@ -189,8 +190,3 @@ def _without_alpha(raster: xr.DataArray, index: int) -> xr.DataArray:
     )
     assert isinstance(data, da.Array)
     return raster.isel(band=bands).copy(data=data)
-
-
-def _mask_transparent(block: np.ndarray, *, index: int) -> np.ndarray:
-    opaque = block[index] > 0
-    return np.where(opaque, np.delete(block, index, axis=0), np.float32(np.nan))
