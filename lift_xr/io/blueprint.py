@@ -33,12 +33,15 @@ class Blueprint:
         How its values are stored.
     inputs
         What tells the stores it is computed from apart.
+    device
+        The kind that computes it, "cpu" or "cuda"; None for scenes that were not lifted.
     """
 
     scene: xr.DataArray
     passes: tuple[Pass, ...]
     packing: Packing
     inputs: str = ""
+    device: str | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Blueprint:
             "coordinates": _digest(_coordinates(self.scene)),
             "attributes": _digest(self.scene.attrs),
             "inputs": self.inputs,
+            "device": self.device,
         }
 
     @property

@@ -15,7 +15,7 @@ import xarray as xr
 from lift_xr.encode import encode_block
 from lift_xr.errors import LayoutError
 from lift_xr.io.lazy import read_apart
-from lift_xr.io.write import find_packing
+from lift_xr.io.scale import find_packing
 from lift_xr.packing import Packing
 
 DTYPES = ("float32", "uint16", "uint8")

@@ -15,7 +15,7 @@ import zarr
 import zarr.storage
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.compute import out_of_reach
+from lift_xr.io.engines import out_of_reach
 from lift_xr.io.store import METADATA, local_path
 
 SAMPLE = 16  # pixels read to tell inputs apart, of all of them together
@@ -42,7 +42,7 @@ def expect_place(
             "store is a zip file, which tasks cannot write side by side; expected a folder or an "
             "object store. Write a folder, then zip it"
         )
-    if isinstance(store, zarr.storage.MemoryStore) and out_of_reach():
+    if _in_memory(store) and out_of_reach():
         raise LayoutError(
             "store is in this process's memory, which the workers of the cluster cannot reach; "
             "expected a path or an object store. Use write_zarr(fused, 'fused.zarr')"
@@ -107,6 +107,14 @@ def _occupant(store: Any) -> str:
     except FileNotFoundError:
         return "nothing"
     return "zarr"
+
+
+def _in_memory(store: Any) -> bool:
+    """Whether a store is in the memory of this process, under whichever name."""
+    if isinstance(store, zarr.storage.FsspecStore):
+        return "memory" in (store.fs.protocol, *store.fs.protocol)
+    held = isinstance(store, dict | zarr.storage.MemoryStore)
+    return held or (isinstance(store, str) and store.startswith("memory:"))
 
 
 def _is_empty(folder: Path) -> bool:

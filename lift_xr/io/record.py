@@ -109,7 +109,12 @@ def done_row(clipped: int, checksums: Sequence[int]) -> np.ndarray:
 
 
 def mark_failing(array: zarr.Array[Any], index: tuple[int, ...]) -> None:
-    """Write down that a task was tried and failed; whoever does it after all overwrites this."""
+    """Write down that a task was tried and failed; whoever does it after all overwrites this.
+
+    Nothing is written where another process has done it already.
+    """
+    if np.asarray(array[index])[0] == DONE:
+        return
     row = np.zeros(array.shape[-1], "int64")
     row[0] = FAILING
     array[index] = row

@@ -14,6 +14,7 @@ from lift_xr.encode import encode_block
 from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import as_store, flags_path, level_path
 from lift_xr.io.record import checksum, done_row, mark_failing, record_path
+from lift_xr.laps import lap
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
@@ -52,20 +53,32 @@ class Target:
 
 
 def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarray:
-    """Encode one block of full resolution and write it, its flags and its overviews."""
-    encoded = encode_block(block, target.packing, trained=target.trained)
+    """Encode one block of full resolution; write it, its flags and its overviews.
+
+    Returns
+    -------
+    One number
+        The bytes that were written, before compression.
+    """
+    with lap("encode"):
+        encoded = encode_block(block, target.packing, trained=target.trained)
     *once, _, rows, columns = _window(block_id, target.each.layouts[0].shard, block.shape)
     with one_codec_at_a_time():
-        sums = _write_levels(encoded.codes, target, block_id)
-        _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
-        return _record(target, block_id, encoded.clipped, [*sums, checksum(encoded.flags)])
+        written, sums = _write_levels(encoded.codes, target, block_id)
+        with lap("write"):
+            _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
+            sums.append(checksum(encoded.flags))
+            _record(target, block_id, encoded.clipped, sums)
+    return _told(block_id, written + encoded.flags.nbytes)
 
 
 def write_overview(target: Target, block_id: Index) -> np.ndarray:
     """Halve what the last level of the pass before holds, and write it and its own overviews."""
     with one_codec_at_a_time():
-        sums = _write_levels(_read_half(target, block_id), target, block_id)
-        return _record(target, block_id, 0, sums)
+        written, sums = _write_levels(_read_half(target, block_id), target, block_id)
+        with lap("write"):
+            _record(target, block_id, 0, sums)
+    return _told(block_id, written)
 
 
 def record_failure(target: Target, index: Index) -> None:
@@ -73,15 +86,18 @@ def record_failure(target: Target, index: Index) -> None:
     mark_failing(_array(target, record_path(target.each)), index)
 
 
-def _write_levels(stored: np.ndarray, target: Target, block_id: Index) -> list[int]:
-    """Write one block to every level of the pass; return the checksums."""
-    sums = []
+def _write_levels(stored: np.ndarray, target: Target, block_id: Index) -> tuple[int, list[int]]:
+    """Write one block to every level of the pass; return how many bytes, and the checksums."""
+    written, sums = 0, []
     for number, layout in enumerate(target.each.layouts):
-        stored = stored if number == 0 else halve(stored, target.packing)
-        array = _array(target, level_path(target.each.first + number))
-        array[_window(block_id, layout.shard, stored.shape)] = stored
-        sums.append(checksum(stored))
-    return sums
+        with lap("halve"):
+            stored = stored if number == 0 else halve(stored, target.packing)
+        with lap("write"):
+            array = _array(target, level_path(target.each.first + number))
+            array[_window(block_id, layout.shard, stored.shape)] = stored
+            written += stored.nbytes
+            sums.append(checksum(stored))
+    return written, sums
 
 
 def _read_half(target: Target, block_id: Index) -> np.ndarray:
@@ -105,9 +121,13 @@ def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + unit[-2], rows.stop))
 
 
-def _record(target: Target, block_id: Index, clipped: int, sums: list[int]) -> np.ndarray:
+def _record(target: Target, block_id: Index, clipped: int, sums: list[int]) -> None:
     _array(target, record_path(target.each))[block_id] = done_row(clipped, sums)
-    return np.full((1,) * len(block_id), clipped, "int64")
+
+
+def _told(block_id: Index, written: int) -> np.ndarray:
+    """One number, as a block of the array of tasks."""
+    return np.full((1,) * len(block_id), written, "int64")
 
 
 def _window(block_id: Index, shard: Index, shape: Index) -> tuple[slice, ...]:

@@ -6,31 +6,38 @@ import json
 import threading
 import uuid
 import warnings
+from dataclasses import replace
+from os import PathLike
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
 
+from lift_xr.blocks import lifted_from
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint, expect_same_run
-from lift_xr.io.compute import TRIES, Index, run_shards
+from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import clear, create, remove_debris
+from lift_xr.io.engines import Index
+from lift_xr.io.geozarr import without_conventions
 from lift_xr.io.interrupt import Interrupted, stop_when_told
+from lift_xr.io.kind import begun_on, kind_of_device
+from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
+from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
 from lift_xr.io.store import ABOUT
-from lift_xr.packing import GREATEST_CODE, Packing
-from lift_xr.plan import SHARD, expect_edge, passes_of
+from lift_xr.plan import SHARD, Layout, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
+from lift_xr.windows import spans_of, windows
 
-REFLECTANCE_STEP = 1e-4
-MARGIN = 0.25  # of the training range, on both sides: a mosaic has pixels the cube has not
 CLIPPED_TOLERATED = 0.01
 NAMED = 5  # failed shards that a message names
 FINISHES = 3  # tries: another process may be finishing the same store
@@ -64,6 +71,7 @@ def write_zarr(
     overwrite: bool = False,
     resume: bool = False,
     part: tuple[int, int] | None = None,
+    log: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> Any:
     """Compute a scene and write it, one task a shard, with overviews and quality flags.
@@ -71,8 +79,9 @@ def write_zarr(
     Parameters
     ----------
     fused : (band, y, x) or (time, band, y, x)
-        From ``fuse`` or ``predict``, or any scene. Blocks that are not shards are rechunked,
-        lazily; blocks of ``shard`` pixels need no rechunking.
+        From ``fuse`` or ``predict``, or any scene. Its blocks need not be shards: of a lifted scene
+        each task reads the window of the mosaic that its shard needs, and no pixel is lifted twice;
+        of any other, each task computes the blocks that its shard touches.
     store
         A path, a URL or a zarr store.
     dtype
@@ -96,6 +105,12 @@ def write_zarr(
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
         of each other by nothing else. Whichever finds all shards done completes the store. A part
         resumes what it finds; run it again to finish it.
+    log
+        A file to which a line of JSON is added for every shard as it ends: ``level`` and ``index``
+        say which, ``attempt`` how many tries it took; ``seconds`` in all, of these ``lift``,
+        ``encode``, ``halve``, ``write``, and ``read`` for the rest; ``bytes`` before compression;
+        ``host``, ``pid`` and ``peak_rss`` of the process that ran it; or ``error``. Side by side,
+        parts need a file each.
     progress
         Draw a progress bar in a terminal or notebook.
 
@@ -108,7 +123,7 @@ def write_zarr(
     ------
     LayoutError
         A place that is taken or cannot be written in parallel; a scale that cannot be found; a run
-        to resume that differs from this one.
+        to resume that differs from this one, be it in the kind of device that computes.
     GridError, SpectralError
         When ``fused`` is no scene.
     WriteFailed
@@ -116,57 +131,46 @@ def write_zarr(
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
-    scene = expect_scene(fused, name="fused", block=expect_edge(shard))
-    passes = passes_of(scene.shape, _expect_dtype(dtype), shard=shard)
+    with dask.config.set({"array.rechunk.method": "tasks"}):  # never shuffled over a cluster
+        scene = expect_scene(fused, name="fused", block=expect_edge(shard))
+    passes = passes_of(scene.shape, expect_dtype(dtype), shard=shard)
     packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
-    scene = scene.assign_attrs(_plain_attrs(scene.attrs))
+    scene.attrs = _plain_attrs(scene.attrs)
     share = _expect_part(part, overwrite=overwrite)
+    expect_log(log, store)
     joins = resume or part is not None
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
-    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data))
-    if found == "zarr" and joins:
+    joins = joins and found == "zarr"
+    kind = kind_of_device(scene.data, begun=begun_on(store) if joins else None)
+    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data), kind)
+    if joins:
         expect_same_run(store, blueprint)
     elif found == "zarr":
         clear(store)
     if not (joins and _is_complete(store)):
         create(blueprint, store)
-        fill(blueprint, store, part=share, progress=progress)
+        expect_same_run(store, blueprint)  # another process may have begun at the same moment
+        fill(blueprint, store, part=share, log=log, progress=progress)
     return store
 
 
 def fill(
-    blueprint: Blueprint, store: Any, *, part: tuple[int, int] = (1, 1), progress: bool = True
+    blueprint: Blueprint,
+    store: Any,
+    *,
+    part: tuple[int, int] = (1, 1),
+    log: str | PathLike[str] | None = None,
+    progress: bool = True,
 ) -> None:
     """Write every shard that is not written, coarser levels last, and complete the store."""
     with stop_when_told() as stop:
         for number in range(len(blueprint.passes)):
-            _fill_pass(blueprint, store, number, part if number == 0 else (1, 1), stop, progress)
+            mine = part if number == 0 else (1, 1)
+            _fill_pass(blueprint, store, number, mine, stop, log, progress)
             if not _is_done(blueprint, store, number):
                 return  # other parts are at it
     finalize(store)
     _warn_of_clipping(blueprint, store)
-
-
-def find_packing(
-    attrs: dict[Any, Any], dtype: np.dtype, scale_factor: float | None, add_offset: float | None
-) -> Packing:
-    """Choose scale and offset: as told, else by the units, else by the range of the training."""
-    if dtype.kind == "f":
-        if scale_factor is not None or add_offset is not None:
-            raise LayoutError(
-                "scale_factor or add_offset is given with dtype='float32'; expected neither, "
-                "because float32 keeps values as they are. Use dtype='uint16' to pack them"
-            )
-        return Packing(dtype)
-    scale, offset = _default_packing(attrs) if scale_factor is None else (scale_factor, 0.0)
-    offset = offset if add_offset is None else add_offset
-    if not (np.isfinite(scale) and np.isfinite(offset) and np.float32(scale) > 0):
-        raise LayoutError(
-            f"scale_factor is {scale} and add_offset {offset}; expected finite numbers and a scale "
-            f"above 0. Use scale_factor={REFLECTANCE_STEP} for reflectance of 0-6.5"
-        )
-    # The offset is taken off and put on in float32: what is stored is what was taken off.
-    return Packing(dtype, float(scale), float(np.float32(offset)))
 
 
 def finalize(store: Any) -> None:
@@ -197,6 +201,7 @@ def _fill_pass(
     number: int,
     part: tuple[int, int],
     stop: threading.Event,
+    log: str | PathLike[str] | None,
     show: bool,
 ) -> None:
     """Run the tasks of one pass that are left and belong to this part."""
@@ -208,8 +213,9 @@ def _fill_pass(
     failed: dict[tuple[int, Index], BaseException] = {}
     done = 0
     title = "writing" if each.first == 0 else "writing overviews"
-    with bar(title, total=len(todo), show=show) as advance:
+    with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
         for finished in run_shards(_tasks(blueprint, target), todo, stop=stop):
+            tell(finished)
             if finished.error is not None:
                 failed[each.first, finished.index] = finished.error
                 record_failure(target, finished.index)
@@ -239,10 +245,18 @@ def _tasks(blueprint: Blueprint, target: Target) -> da.Array:
     if target.each.first:
         tasks: da.Array = da.map_blocks(write_overview, **settings)
         return tasks
-    data = blueprint.scene.data
-    if data.chunks != layout.blocks:
-        data = data.rechunk(layout.blocks)
+    data = _in_shards(blueprint.scene.data, layout, blueprint.device)
     return da.map_blocks(write_block, data, **settings)
+
+
+def _in_shards(data: da.Array, layout: Layout, device: str | None) -> da.Array:
+    """Cut what is written into one block a shard: below the lifting, where there is one."""
+    lifted = lifted_from(data)
+    if lifted is not None:
+        return replace(lifted, device=device or lifted.device).again(layout.blocks)
+    leading = dict(enumerate(layout.blocks[:-2]))
+    data = data.rechunk(leading, method="tasks", threshold=np.inf)
+    return windows(data, *map(spans_of, layout.blocks[-2:]))
 
 
 def _is_complete(store: Any) -> bool:
@@ -292,42 +306,10 @@ def _expect_part(part: tuple[int, int] | None, *, overwrite: bool) -> tuple[int,
     return i, n
 
 
-def _expect_dtype(dtype: npt.DTypeLike) -> np.dtype:
-    try:
-        found = np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise _wrong_dtype(repr(dtype)) from None
-    if found not in (np.dtype("uint16"), np.dtype("float32")):
-        raise _wrong_dtype(str(found))
-    return found
-
-
-def _wrong_dtype(found: str) -> LayoutError:
-    return LayoutError(
-        f"dtype is {found}; expected 'uint16' (packed) or 'float32'. Use dtype='float32' to "
-        "keep values as they are computed"
-    )
-
-
-def _default_packing(attrs: dict[Any, Any]) -> tuple[float, float]:
-    if str(attrs.get("units", "")).strip() == "1":
-        return REFLECTANCE_STEP, 0.0
-    low, high = attrs.get("lift_xr_range", (np.nan, np.nan))
-    if not high > low:
-        raise LayoutError(
-            f"fused has units {attrs.get('units')!r} and no range to find a scale_factor from; "
-            "expected units '1' (reflectance) or a scale. Use write_zarr(..., scale_factor=..., "
-            "add_offset=...) with 65535 * scale_factor above its range, or dtype='float32'"
-        )
-    margin = MARGIN * (high - low)
-    return (high - low + 2 * margin) / GREATEST_CODE, low - margin
-
-
 def _plain_attrs(attrs: dict[Any, Any]) -> dict[str, Any]:
-    """Attributes as JSON says them, without those that packing sets."""
-    kept = {
-        str(key): value for key, value in attrs.items() if key not in (*PACKING, "grid_mapping")
-    }
+    """Attributes as JSON says them, without those that packing and the grid set anew."""
+    told = without_conventions(attrs)
+    kept = {str(key): told[key] for key in told if key not in (*PACKING, "grid_mapping")}
     for key, value in kept.items():
         try:
             kept[key] = json.loads(json.dumps(value, default=_plain))

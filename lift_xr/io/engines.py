@@ -1,0 +1,328 @@
+"""Where tasks run: threads and processes of this machine, or the workers of a cluster."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Any, Protocol
+
+import dask
+import dask.array as da
+import dask.multiprocessing
+import dask.threaded
+from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph, execute_graph
+from dask.base import get_scheduler
+from dask.core import get_deps
+from dask.local import get_sync
+from dask.optimization import cull
+from dask.system import CPU_COUNT
+from dask.utils import ensure_dict
+
+from lift_xr.laps import laps
+from lift_xr.workers import find_client
+
+Index = tuple[int, ...]
+Graph = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one task cost, as the process says that ran it.
+
+    Parameters
+    ----------
+    value
+        What it returned, one number.
+    seconds
+        From its first read to its last write.
+    laps
+        Seconds of these that went into what has a name.
+    host, pid
+        Which process ran it.
+    peak_rss
+        The most memory that process has held so far, in bytes.
+    """
+
+    value: int
+    seconds: float
+    laps: dict[str, float]
+    host: str
+    pid: int
+    peak_rss: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of one shard.
+
+    Parameters
+    ----------
+    index
+        Of its block.
+    error
+        What its last try raised; None for a shard that is written.
+    ran
+        What its last try cost; None where it failed.
+    tries
+        How many there were.
+    """
+
+    index: Index
+    error: BaseException | None = None
+    ran: Ran | None = None
+    tries: int = 1
+
+
+class Engine(Protocol):
+    """Where tasks run."""
+
+    @property
+    def places(self) -> float:
+        """How many may be started before the first has finished."""
+
+    def start(self, index: Index) -> None:
+        """Start a task, or start it again."""
+
+    def collect(self, seconds: float) -> list[Finished]:
+        """Wait so long for tasks to finish."""
+
+    def abandon(self) -> Collection[Index]:
+        """Give back tasks that were started and that nobody has begun."""
+
+
+def out_of_reach() -> bool:
+    """Tell whether tasks run where this process's memory cannot be written."""
+    if client_in_charge() is not None:
+        return True
+    return "multiprocessing" in str(getattr(get_scheduler(), "__module__", ""))
+
+
+@contextmanager
+def engine_for(statuses: da.Array, todo: Sequence[Index]) -> Iterator[Engine]:
+    """Find out where tasks run, and make ready to run them there."""
+    work = _Work.of(statuses, todo)
+    client = client_in_charge()
+    if client is not None:
+        yield _Cluster(client, work, todo)
+        return
+    get = get_scheduler() or dask.threaded.get
+    workers = dask.config.get("num_workers", None) or CPU_COUNT
+    with ExitStack() as pools:
+        if get is dask.threaded.get:
+            pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
+            yield _Here(work.with_shared(get), get_sync, pool, workers)
+        elif get is dask.multiprocessing.get:
+            context = dask.multiprocessing.get_context()
+            processes = pools.enter_context(ProcessPoolExecutor(workers, context))
+            pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
+            get = partial(get, pool=processes)
+            yield _Here(work.with_shared(get), get, pool, workers)
+        else:
+            yield _Here(work.with_shared(get), get, _Inline(), 1)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The graph of all shards, and one task for each.
+
+    Parameters
+    ----------
+    graph
+        Optimized.
+    name
+        Begins the keys of the shards.
+    shared
+        What so many shards ask for that it is computed once for all.
+    """
+
+    graph: Graph
+    name: str
+    shared: frozenset[Any] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, statuses: da.Array, todo: Sequence[Index]) -> _Work:
+        """Find out what the shards share: what at least half of them ask for directly."""
+        keys = [(statuses.name, *index) for index in todo]
+        optimized = da.optimize(statuses.__dask_graph__(), keys)
+        graph: Graph = convert_legacy_graph(ensure_dict(optimized))
+        _, dependents = get_deps(graph)
+        most = max(1, len(todo) // 2)
+        shared = (key for key, users in dependents.items() if len(users) > most)
+        return cls(graph, statuses.name, frozenset(shared))
+
+    def with_shared(self, get: Callable[..., Any]) -> _Work:
+        """Compute what is shared."""
+        shared = list(self.shared)
+        values = get(cull(self.graph, shared)[0], shared) if shared else ()
+        nodes = {key: DataNode(key, value) for key, value in zip(shared, values, strict=True)}
+        return replace(self, graph=self.graph | nodes)
+
+    def alone(self, index: Index) -> Graph:
+        """One task that computes a shard, and all that it needs beside."""
+        task = self.task(index)
+        return {task.key: task, **cull(self.graph, list(task.dependencies))[0]}
+
+    def task(self, index: Index) -> Task:
+        """One task that computes a shard from what is shared, and from arrays in memory."""
+        key = (self.name, *index)
+        inner: Graph = {}
+        given, wanted = set(), [key]
+        while wanted:
+            each = wanted.pop()
+            if each in self.shared or not isinstance(self.graph.get(each), Task | Alias):
+                given.add(each)
+            elif each not in inner:
+                inner[each] = self.graph[each]
+                wanted.extend(inner[each].dependencies)
+        outer = tuple(given)
+        return Task(key, _run_alone, inner, key, outer, *map(TaskRef, outer))
+
+
+def _run_alone(inner: Graph, key: Any, given: tuple[Any, ...], *values: Any) -> Ran:
+    """Compute one shard, and say what it cost."""
+    start = time.perf_counter()
+    with laps() as spent:
+        known = {each: DataNode(each, value) for each, value in zip(given, values, strict=True)}
+        found: Any = execute_graph({**inner, **known}, keys=[key])
+    return Ran(
+        value=int(found[key].item()),
+        seconds=time.perf_counter() - start,
+        laps=dict(spent),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        peak_rss=_peak_rss(),
+    )
+
+
+def _peak_rss() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+class _Inline(Executor):
+    """Runs what is submitted there and then: dask's synchronous scheduler, for debuggers."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        function(*args, **kwargs)
+
+
+class _Here:
+    """Tasks run in this process, or in its own children: one graph a task, threads share none."""
+
+    def __init__(self, work: _Work, get: Callable[..., Any], pool: Executor, places: int) -> None:
+        self.work, self.get, self.pool, self.places = work, get, pool, places
+        self.finished: queue.Queue[Finished] = queue.Queue()
+
+    def start(self, index: Index) -> None:
+        self.pool.submit(self._run, index)
+
+    def collect(self, seconds: float) -> list[Finished]:
+        return _drained(self.finished, seconds)
+
+    def abandon(self) -> Collection[Index]:
+        return ()
+
+    def _run(self, index: Index) -> None:
+        try:
+            (ran,) = self.get(self.work.alone(index), [(self.work.name, *index)])
+        except Exception as error:
+            self.finished.put(Finished(index, error))
+        else:
+            self.finished.put(Finished(index, ran=ran))
+
+
+class _Cluster:
+    """Tasks run on the workers of a distributed client, which get the whole graph at once."""
+
+    places = inf
+
+    def __init__(self, client: Any, work: _Work, todo: Sequence[Index]) -> None:
+        self.client, self.work = client, work
+        self.finished: queue.Queue[Finished] = queue.Queue()
+        tasks = {each.key: each for each in map(work.task, todo)}
+        outer = {key for each in tasks.values() for key in each.dependencies}
+        graph = {**cull(work.graph, list(outer))[0], **tasks}
+        self.futures = dict(zip(todo, client.get(graph, list(tasks), sync=False), strict=True))
+
+    def start(self, index: Index) -> None:
+        if self.futures[index].status in ("error", "cancelled", "lost"):
+            self._submit_again(index)
+        self.futures[index].add_done_callback(partial(self._tell, index))
+
+    def collect(self, seconds: float) -> list[Finished]:
+        return [self._fetched(each) for each in _drained(self.finished, seconds)]
+
+    def abandon(self) -> Collection[Index]:
+        begun = {key for keys in self.client.processing().values() for key in keys}
+        idle = [index for index, each in self.futures.items() if each.key not in begun]
+        idle = [index for index in idle if not self.futures[index].done()]
+        self.client.cancel([self.futures[index] for index in idle])
+        return idle
+
+    def _fetched(self, finished: Finished) -> Finished:
+        """Fetch what a task returned, and let go of it.
+
+        The cluster would compute again whatever a client holds on to, were the worker that ran it
+        to die.
+        """
+        if finished.error is not None:
+            return finished
+        try:
+            ran = self.futures[finished.index].result()
+        except Exception as error:  # its worker died just now, and then it failed
+            return replace(finished, error=error)
+        del self.futures[finished.index]
+        return replace(finished, ran=ran)
+
+    def _submit_again(self, index: Index) -> None:
+        # Client.retry trips over a task that failed below the one asked for, and the scheduler
+        # remembers its error. As a call with a name of its own it is new to everyone.
+        graph, key = self.work.alone(index), (self.work.name, *index)
+        self.futures[index] = self.client.submit(_Alone(graph, key), pure=False)
+
+    def _tell(self, index: Index, future: Any) -> None:
+        error = None
+        if future.status != "finished":
+            error = future.exception() if future.status == "error" else None
+            error = error or CancelledError(f"the cluster says {future.status}")
+        self.finished.put(Finished(index, error))
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """One task with all that it needs, as a function without arguments."""
+
+    graph: Graph
+    key: Any
+
+    def __call__(self) -> Any:
+        (value,) = get_sync(self.graph, [self.key])
+        return value
+
+
+def _drained(finished: queue.Queue[Finished], seconds: float) -> list[Finished]:
+    """Take all there is, waiting for the first."""
+    found = []
+    try:
+        found.append(finished.get(timeout=seconds) if seconds else finished.get_nowait())
+        while True:
+            found.append(finished.get_nowait())
+    except queue.Empty:
+        return found
+
+
+def client_in_charge() -> Any | None:
+    """Find the distributed client, unless dask is told to use another scheduler."""
+    chosen = dask.config.get("scheduler", None)
+    told_otherwise = chosen is not None and chosen not in ("distributed", "dask.distributed")
+    return None if told_otherwise else find_client()

@@ -1,0 +1,84 @@
+"""The kind of device that computes a run: results differ in the last bits, so a run has one."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import dask.array as da
+import zarr
+
+from lift_xr.blocks import lifted_from
+from lift_xr.device import find_device
+from lift_xr.errors import LayoutError
+from lift_xr.io.engines import client_in_charge
+from lift_xr.io.store import ABOUT
+
+
+def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
+    """Settle on what computes a lifted scene, "cpu" or "cuda"; None for any other scene.
+
+    Parameters
+    ----------
+    data
+        What is written. Where it was lifted with ``device="auto"``, its run keeps to the kind it
+        was begun on; a new one takes CUDA where everyone who computes has it.
+    begun
+        The kind that the run was begun on; None for a new run.
+
+    Raises
+    ------
+    LayoutError
+        Where the run was begun with CUDA, and somebody has none.
+
+    Warns
+    -----
+    UserWarning
+        Where only some workers have CUDA, and nobody uses it.
+    """
+    lifted = lifted_from(data)
+    if lifted is None:
+        return None
+    if lifted.device != "auto":
+        return lifted.device
+    if begun == "cpu":
+        return begun
+    found = _kinds()
+    if begun == "cuda" and found["cpu"]:
+        raise LayoutError(
+            f"the run was begun on device 'cuda', and {_share(found, 'cpu')} here no CUDA device; "
+            "expected one kind for all shards, because the results of two differ in the last bits. "
+            "Go on where it was begun, or use overwrite=True to begin again"
+        )
+    if len(found) > 1:
+        warnings.warn(
+            f"{_share(found, 'cuda')} a CUDA device and others have none: all of them compute on "
+            "the CPU, because the results of two kinds differ in the last bits. "
+            "Use predict(model, msi, device='cuda') with workers that all have one",
+            UserWarning,
+            stacklevel=3,
+        )
+    return "cpu" if found["cpu"] else "cuda"
+
+
+def begun_on(store: Any) -> str | None:
+    """Read the kind of device that the run of a store was begun on; None where it has none."""
+    about: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
+    settings = about.get("settings") if isinstance(about, dict) else None
+    return settings.get("device") if isinstance(settings, dict) else None
+
+
+def _kinds() -> Counter[str]:
+    """Count who would compute on which kind: this process, or the workers of the cluster."""
+    client = client_in_charge()
+    if client is None:
+        return Counter([find_device("auto")])
+    client.wait_for_workers(1)
+    return Counter(client.run(find_device, "auto").values())
+
+
+def _share(found: Counter[str], kind: str) -> str:
+    if found.total() == 1:
+        return "this process has" if client_in_charge() is None else "the worker has"
+    return f"{found[kind]} of {found.total()} workers have"

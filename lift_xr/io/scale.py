@@ -1,0 +1,68 @@
+"""How values are packed: the scale and offset asked for, else what units or training suggest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.errors import LayoutError
+from lift_xr.packing import GREATEST_CODE, Packing
+
+REFLECTANCE_STEP = 1e-4
+MARGIN = 0.25  # of the training range, on both sides: a mosaic has pixels the cube has not
+
+
+def find_packing(
+    attrs: dict[Any, Any], dtype: np.dtype, scale_factor: float | None, add_offset: float | None
+) -> Packing:
+    """Choose scale and offset: as told, else by the units, else by the range of the training."""
+    if dtype.kind == "f":
+        if scale_factor is not None or add_offset is not None:
+            raise LayoutError(
+                "scale_factor or add_offset is given with dtype='float32'; expected neither, "
+                "because float32 keeps values as they are. Use dtype='uint16' to pack them"
+            )
+        return Packing(dtype)
+    scale, offset = _default_packing(attrs) if scale_factor is None else (scale_factor, 0.0)
+    offset = offset if add_offset is None else add_offset
+    if not (np.isfinite(scale) and np.isfinite(offset) and np.float32(scale) > 0):
+        raise LayoutError(
+            f"scale_factor is {scale} and add_offset {offset}; expected finite numbers and a scale "
+            f"above 0. Use scale_factor={REFLECTANCE_STEP} for reflectance of 0-6.5"
+        )
+    # The offset is taken off and put on in float32: what is stored is what was taken off.
+    return Packing(dtype, float(scale), float(np.float32(offset)))
+
+
+def expect_dtype(dtype: npt.DTypeLike) -> np.dtype:
+    """Raise LayoutError unless a dtype is one that a store can have."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise _wrong_dtype(repr(dtype)) from None
+    if found not in (np.dtype("uint16"), np.dtype("float32")):
+        raise _wrong_dtype(str(found))
+    return found
+
+
+def _wrong_dtype(found: str) -> LayoutError:
+    return LayoutError(
+        f"dtype is {found}; expected 'uint16' (packed) or 'float32'. Use dtype='float32' to "
+        "keep values as they are computed"
+    )
+
+
+def _default_packing(attrs: dict[Any, Any]) -> tuple[float, float]:
+    if str(attrs.get("units", "")).strip() == "1":
+        return REFLECTANCE_STEP, 0.0
+    low, high = attrs.get("lift_xr_range", (np.nan, np.nan))
+    if not high > low:
+        raise LayoutError(
+            f"fused has units {attrs.get('units')!r} and no range to find a scale_factor from; "
+            "expected units '1' (reflectance) or a scale. Use write_zarr(..., scale_factor=..., "
+            "add_offset=...) with 65535 * scale_factor above its range, or dtype='float32'"
+        )
+    margin = MARGIN * (high - low)
+    return (high - low + 2 * margin) / GREATEST_CODE, low - margin
