@@ -12,6 +12,7 @@ import xarray as xr
 from rich.table import Table
 
 from lift_xr.decode import NODATA
+from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
 from lift_xr.io import open_scene, status
 from lift_xr.io.raster import Alpha, open_raster
@@ -90,6 +91,8 @@ def progress(store: str) -> Table:
     failing = f", {found.failing:,} failing" if found.failing else ""
     table.add_row("state", state)
     table.add_row("shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left")
+    if found.clipped:
+        table.add_row("clipped", f"{share(found.clipped)} of the values")
     if found.rate is not None and not found.complete:
         table.add_row("rate", f"{60 * found.rate:.3g} a minute")
     if found.eta and not found.complete:
@@ -97,6 +100,17 @@ def progress(store: str) -> Table:
     if found.idle is not None:
         table.add_row("last one", f"{span(found.idle)} ago")
     return table
+
+
+def share(part: float) -> str:
+    """Write a share of the whole in percent, however small.
+
+    Examples
+    --------
+    >>> share(0.0123), share(1), share(1e-9)
+    ('1.2 %', '100 %', '1e-07 %')
+    """
+    return f"{100 * part:.2g} %" if part < 0.995 else "100 %"
 
 
 def span(seconds: float) -> str:
@@ -157,8 +171,19 @@ def _scene(where: str, units: str | None, alpha: Alpha) -> Iterator[Row]:
     yield "units", str(scene.attrs.get("units", "not stated"))
     yield "stored as", _packing(stored)
     yield "blocks", _blocks(scene, stored)
+    yield from _clipped(where)
     yield from _provenance(scene)
     yield "as float32", size(scene.size * 4)
+
+
+def _clipped(where: str) -> Iterator[Row]:
+    """Say how many values a store of ours could not hold; nothing of other scenes."""
+    try:
+        found = status(where).clipped if _is_store(where) else 0.0
+    except LayoutError:
+        return
+    if found:
+        yield "clipped", f"{share(found)} of the values, flagged in quality/flags"
 
 
 def _stored(where: str, alpha: Alpha) -> xr.DataArray:

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 @options.overwrite
 @options.resume
 @options.part
+@options.threads
+@options.log
 @options.quiet
 @click.pass_context
 def fuse(
@@ -76,6 +78,8 @@ def fuse(
     overwrite: bool,
     resume: bool,
     part: tuple[int, int] | None,
+    threads: int | None,
+    log: str | None,
     scheduler: str | None,
     quiet: bool,
     alpha: Alpha,
@@ -86,6 +90,8 @@ def fuse(
     Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
     Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
     """
+    import dask
+
     hsi, msi = _pair(ctx, scenes, model)
     if part is not None and model is None:
         raise click.UsageError("--part needs --model: train once, with `lift-xr fit`", ctx)
@@ -93,15 +99,26 @@ def fuse(
     expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite)
-    _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, **place)
-    with connected(scheduler):
+    if threads is not None and scheduler is not None:
+        raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
+    _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
+    with connected(scheduler), dask.config.set(num_workers=threads):
         fitted = _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
         if save_model is not None:
             fitted.save(save_model)
         say(f"model: {told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
             fused = _predict(fitted, msi, alpha=alpha, shard=shard, device=training["device"])
-            _write(fused, out, dtype=dtype, shard=shard, part=part, progress=not quiet, **place)
+            _write(
+                fused,
+                out,
+                dtype=dtype,
+                shard=shard,
+                part=part,
+                log=log,
+                progress=not quiet,
+                **place,
+            )
     say(_written(out), quiet=quiet)
 
 
@@ -168,13 +185,15 @@ def _written(out: str) -> str:
 
 
 def _plan(
-    msi: str, out: str, *, alpha: Alpha, dtype: str, shard: int, overwrite: bool, resume: bool
+    msi: str, out: str, *, alpha: Alpha, dtype: str, shard: int, log: str | None, **place: bool
 ) -> None:
     """Find out before the training what would only fail after it."""
     from lift_xr.io import open_scene
+    from lift_xr.io.log import expect_log
     from lift_xr.io.place import expect_place
     from lift_xr.plan import Layout
 
     mosaic = open_scene(msi, alpha=alpha)
     Layout.of(mosaic.shape, dtype, shard=shard)
-    expect_place(out, mosaic.data, overwrite=overwrite, resume=resume)
+    expect_log(log, out)
+    expect_place(out, mosaic.data, **place)

@@ -114,6 +114,20 @@ part = click.option(
     "array; they need no network, and --model. Run a part again to resume it.",
 )
 
+log = click.option(
+    "--log",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Add a line of JSON for every shard as it ends: its place, seconds to read, lift, encode "
+    "and write, bytes, tries, host, process, peak memory. A file each for parts side by side.",
+)
+threads = click.option(
+    "--threads",
+    metavar="NUMBER",
+    type=click.IntRange(1),
+    help="Shards at work at once, without --scheduler; each is one thread.  [default: one a core]",
+)
+
 
 def examples(*lines: str) -> str:
     """Lay out examples as the end of a verb's help."""

@@ -83,6 +83,13 @@ class Finished:
     tries: int = 1
 
 
+def cores() -> int:
+    """Count the cores that are ours: dask knows affinity and control groups, SLURM may say less."""
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    found = int(CPU_COUNT)
+    return min(found, int(allotted)) if allotted.isdecimal() else found
+
+
 class Engine(Protocol):
     """Where tasks run."""
 
@@ -116,7 +123,7 @@ def engine_for(statuses: da.Array, todo: Sequence[Index]) -> Iterator[Engine]:
         yield _Cluster(client, work, todo)
         return
     get = get_scheduler() or dask.threaded.get
-    workers = dask.config.get("num_workers", None) or CPU_COUNT
+    workers = dask.config.get("num_workers", None) or cores()
     with ExitStack() as pools:
         if get is dask.threaded.get:
             pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))

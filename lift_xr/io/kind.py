@@ -47,7 +47,7 @@ def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
     found = _kinds()
     if begun == "cuda" and found["cpu"]:
         raise LayoutError(
-            f"the run was begun on device 'cuda', and {_share(found, 'cpu')} here no CUDA device; "
+            f"the run was begun on device 'cuda', and {_share(found, 'cpu')} no CUDA device; "
             "expected one kind for all shards, because the results of two differ in the last bits. "
             "Go on where it was begun, or use overwrite=True to begin again"
         )

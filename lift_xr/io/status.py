@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import zarr
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.record import DONE, FAILING, RECORD, all_progress
-from lift_xr.io.store import ABOUT, local_path
+from lift_xr.io.record import CLIPPED, DONE, FAILING, RECORD, Progress, all_progress
+from lift_xr.io.store import ABOUT, LEVEL, VARIABLE, local_path
 
 RECENT = 64  # shards that tell how fast the run is now
 PAUSE = 20  # times the usual interval: longer ones are no work, but nobody at work
@@ -37,6 +40,9 @@ class Status:
         Seconds since the last task was done; None where that is not known.
     complete
         Whether the store is: its metadata consolidated, ready for readers.
+    clipped
+        The share of the values written so far that lay beyond what the packing can hold, and were
+        stored as its limits: 0 to 1.
     """
 
     done: int
@@ -47,6 +53,7 @@ class Status:
     eta: float | None
     idle: float | None
     complete: bool
+    clipped: float = 0.0
 
 
 def status(store: Any) -> Status:
@@ -65,7 +72,8 @@ def status(store: Any) -> Status:
         It is no such store.
     """
     complete = _expect_run(store)
-    states = [progress.states for progress in all_progress(store).values()]
+    progress = all_progress(store)
+    states = [each.states for each in progress.values()]
     done, failing = (
         sum(int((each == state).sum()) for each in states) for state in (DONE, FAILING)
     )
@@ -82,6 +90,7 @@ def status(store: Any) -> Status:
         eta=0.0 if complete else (left + failing) / rate if rate else None,
         idle=time.time() - times[-1] if times else None,
         complete=complete,
+        clipped=_clipped(store, progress[0]) if done else 0.0,
     )
 
 
@@ -100,6 +109,20 @@ def _expect_run(store: Any) -> bool:
             "it is. Look at it with open_scene(store)"
         )
     return about.get("complete") is True
+
+
+def _clipped(store: Any, finest: Progress) -> float:
+    """Divide the values that were clipped by those of all shards that are done."""
+    pixels = zarr.open_array(store, path=f"{LEVEL}/{VARIABLE}", mode="r")
+    grid = finest.states.shape
+    edges = pixels.shards if pixels.shards and prod(grid) > 1 else pixels.shape
+    sizes = (
+        [min(edge, size - edge * place) for place in range(count)]
+        for edge, size, count in zip(edges, pixels.shape, grid, strict=True)
+    )
+    values = reduce(np.multiply.outer, map(np.array, sizes))
+    written = int(values[finest.states == DONE].sum())
+    return int(finest.column(CLIPPED).sum()) / written if written else 0.0
 
 
 def _times_of_rows(store: Any) -> list[float]:

@@ -71,7 +71,7 @@ def test_the_rate_is_that_of_the_work_since_the_last_pause(tmp_path):
 
 def test_any_store_tells_what_is_done():
     found = status(write_zarr(scene(), MemoryStore(), shard=100))
-    assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True)
+    assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True, 0.0)
 
 
 def test_a_store_that_is_still_being_made_has_nothing_done(tmp_path):
@@ -88,3 +88,24 @@ def test_what_is_no_run_is_named(tmp_path):
     for store in (tmp_path / "other.zarr", tmp_path):
         with pytest.raises(LayoutError, match="is no store that write_zarr began"):
             status(store)
+
+
+def test_the_share_of_clipped_values_is_that_of_what_is_written(tmp_path):
+    values = np.full((2, 150, 130), 0.5, "float32")
+    values[0, 100:, :50] = -1
+    lazy = da.from_array(values, chunks=(-1, 100, 100))
+
+    def burn(block, block_id):
+        if block_id == (0, 0, 1):
+            raise OSError("on fire")
+        return block
+
+    burning = lazy.map_blocks(burn, dtype="float32", meta=values[:0])
+    scene = on_grid(values).assign_attrs(units="1")
+    with pytest.raises(WriteFailed):
+        write_zarr(scene.copy(data=burning), tmp_path / "s.zarr", shard=100)
+    whole, failed = values.size, 2 * 100 * 30
+    assert status(tmp_path / "s.zarr").clipped == pytest.approx(2500 / (whole - failed))
+    with pytest.warns(UserWarning, match="2500 of 39000 values"):
+        write_zarr(scene.copy(data=lazy), tmp_path / "s.zarr", shard=100, resume=True)
+    assert status(tmp_path / "s.zarr").clipped == pytest.approx(2500 / whole)

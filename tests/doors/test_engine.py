@@ -1,0 +1,398 @@
+"""What a run does with its tasks, whatever runs them: windows, one task a shard, logs, devices."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numcodecs.blosc
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from threadpoolctl import threadpool_info
+from zarr.storage import FsspecStore, MemoryStore
+
+import lift_xr
+from lift_xr import device, synthetic
+from lift_xr.blocks import lifted_from
+from lift_xr.errors import LayoutError
+from lift_xr.io import engines, export, kind, open_scene, status, write_zarr
+from lift_xr.io.write import WriteFailed
+from lift_xr.models import Model
+from tests.scenes import located, on_grid
+
+EDGE, SHARD = 160, 64
+SHARDS = 9
+
+
+@pytest.fixture(scope="module")
+def city() -> Any:
+    """A mosaic of bytes, with its cube and response."""
+    return synthetic.scene(shape=(EDGE, EDGE), ratio=20)
+
+
+@pytest.fixture(scope="module")
+def model(city: Any) -> Model:
+    with dask.config.set(scheduler="synchronous"):
+        return lift_xr.fit(city.hsi, city.srf, method="linear", progress=False)
+
+
+@pytest.fixture(scope="module")
+def pixels(city: Any) -> np.ndarray:
+    with dask.config.set(scheduler="synchronous"):
+        return np.asarray(city.msi.data.compute())
+
+
+class Watched:
+    """An array on a disk, that remembers which windows were read."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels, self.read = pixels, list[tuple[int, ...]]()
+        self.shape, self.dtype, self.ndim = pixels.shape, pixels.dtype, pixels.ndim
+
+    def __getitem__(self, window: Any) -> np.ndarray:
+        values = self.pixels[window]
+        if values.shape[-1] > 1:  # not the few pixels that tell inputs apart
+            self.read.append(values.shape)
+        return values
+
+
+def mosaic(city: Any, source: Any, chunk: int) -> xr.DataArray:
+    """The mosaic, in the chunks of a file."""
+    return city.msi.copy(data=da.from_array(source, chunks=(-1, chunk, chunk)))
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    files = (each for each in store.rglob("*") if each.is_file())
+    return {str(each.relative_to(store)): each.read_bytes() for each in files}
+
+
+# ------------------------------------------------------------------------------------------ windows
+
+
+def test_a_mosaic_in_other_chunks_is_read_once_by_the_window_of_each_shard(
+    tmp_path, city, model, pixels, monkeypatch
+):
+    watched, lifted, lift = Watched(pixels), list[int](), Model.__call__
+
+    def count(self: Model, block: np.ndarray, *rest: Any) -> np.ndarray:
+        lifted.append(block[0].size)
+        return lift(self, block, *rest)
+
+    monkeypatch.setattr(Model, "__call__", count)
+    stores = {}
+    for chunk in (SHARD, 50):
+        watched.read.clear()
+        lifted.clear()
+        fused = lift_xr.predict(model, mosaic(city, watched, chunk), device="cpu")
+        stores[chunk] = write_zarr(fused, tmp_path / f"{chunk}.zarr", shard=SHARD)
+        assert len(watched.read) == SHARDS  # one read a task
+        assert sum(math.prod(each) for each in watched.read) == pixels.size
+        assert sum(lifted) == EDGE**2  # no pixel lifted twice
+    assert files_of(stores[SHARD]) == files_of(stores[50])
+
+
+def tasks_of(fused: xr.DataArray, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a cluster would be given to write a scene: its graph, and the keys of the shards."""
+    seen: list[Any] = []
+
+    class Spy(engines._Cluster):
+        def __init__(self, client: Any, work: Any, todo: Any) -> None:
+            super().__init__(self, work, todo)
+            raise KeyboardInterrupt
+
+        def get(self, graph: dict, keys: list, sync: bool) -> list[Any]:
+            seen.extend([graph, keys])
+            return keys
+
+    monkeypatch.setattr(engines, "_Cluster", Spy)
+    monkeypatch.setattr(engines, "client_in_charge", lambda: object())
+    with pytest.raises(KeyboardInterrupt):
+        write_zarr(fused, str(Path("unused.zarr")), shard=SHARD)
+    return seen
+
+
+@pytest.mark.parametrize("chunk", [SHARD, 50, 7])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_shard_is_one_task_on_a_cluster_and_nothing_travels_between_two(
+    tmp_path, city, model, pixels, monkeypatch, chunk, in_memory
+):
+    monkeypatch.chdir(tmp_path)
+    source = pixels if in_memory else Watched(pixels)
+    fused = lift_xr.predict(model, mosaic(city, source, chunk), device="cpu")
+    graph, keys = tasks_of(fused, monkeypatch)
+    assert len(keys) == SHARDS
+    blocks = fused.data.npartitions if in_memory else 0
+    assert len(graph) <= SHARDS + blocks + 2  # the model, and the file
+    assert not any(set(graph[key].dependencies) & set(keys) for key in keys)
+
+
+def test_a_scene_that_was_not_lifted_is_put_together_in_the_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).random((3, EDGE, EDGE), dtype="float32")
+    scene = on_grid(values).assign_attrs(units="1")
+    lazy = scene.copy(data=da.from_array(Watched(values), chunks=(1, 50, 70)).map_blocks(np.sqrt))
+    monkeypatch.setattr("distributed.shuffle.rechunk_p2p", None)
+    graph, keys = tasks_of(lazy, monkeypatch)
+    assert len(graph) <= len(keys) + 1
+    monkeypatch.undo()
+    found = open_scene(write_zarr(lazy, tmp_path / "s.zarr", shard=SHARD))
+    np.testing.assert_allclose(found, np.sqrt(values), atol=0.501e-4)
+
+
+def test_a_raster_in_other_blocks_is_read_by_windows_through_nodata_and_alpha(tmp_path, model):
+    values = np.random.default_rng(1).integers(0, 255, (4, EDGE, EDGE), dtype="uint8")
+    values[3] = np.where(values[3] > 99, 255, 0)
+    scene = located(EDGE, EDGE, spacing=2.0)[:3].rio.write_crs(32615)
+    raster = xr.DataArray(values, dims=scene.dims, coords={"y": scene.y, "x": scene.x})
+    raster.rio.write_crs(32615).rio.to_raster(tmp_path / "m.tif", photometric="RGB", ALPHA="YES")
+    stores = [
+        write_zarr(
+            lift_xr.predict(model, open_scene(tmp_path / "m.tif", block=block, alpha="mask")),
+            tmp_path / f"{block}.zarr",
+            shard=SHARD,
+        )
+        for block in (SHARD, 50)
+    ]
+    lazy = lift_xr.predict(model, open_scene(tmp_path / "m.tif", block=50, alpha="mask"))
+    again = lifted_from(lazy.data).again(((50,), (64, 64, 32), (64, 64, 32)))
+    names = set(again.dask.layers) - {name for name in again.dask.layers if "note-" in name}
+    assert not any(name.startswith(("concatenate", "rechunk")) for name in names)
+    one, other = map(files_of, stores)
+    assert {n: one[n] for n in one if "/c/" in n} == {n: other[n] for n in other if "/c/" in n}
+
+
+# ------------------------------------------------------------------------------------------ the log
+
+
+def test_the_log_has_a_line_for_every_shard_with_what_it_cost(tmp_path, city, model, pixels):
+    log = tmp_path / "run.jsonl"
+    fused = lift_xr.predict(model, mosaic(city, pixels, SHARD), device="cpu")
+    write_zarr(fused, tmp_path / "s.zarr", shard=SHARD, log=log)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(line["index"] for line in lines) == [
+        [0, y, x] for y in range(3) for x in range(3)
+    ]
+    for line in lines:
+        spent = [line[name] for name in ("read", "lift", "encode", "write")]
+        assert all(each > 0 for each in spent)
+        assert sum(spent) <= line["seconds"]
+        assert (line["level"], line["attempt"]) == (0, 1)
+        assert line["peak_rss"] > 2**20
+    assert sum(line["bytes"] for line in lines) == EDGE**2 * (2 * 50 + 1)
+
+
+def test_the_log_counts_tries_and_keeps_errors_and_what_was_there(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_text("{}\n")
+    tried: Counter[int] = Counter()
+
+    def burn(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
+        tried[block_id[1]] += 1
+        if block_id[1] == 0 or (block_id[1] == 1 and tried[1] < 3):
+            raise OSError("on fire")
+        return block
+
+    values = np.random.default_rng(0).random((2, 30, 9), dtype="float32")
+    lazy = da.from_array(values, chunks=(-1, 10, -1))
+    data = lazy.map_blocks(burn, dtype="float32", meta=values[:0])
+    with pytest.raises(WriteFailed):
+        write_zarr(
+            on_grid(values).copy(data=data).assign_attrs(units="1"),
+            tmp_path / "s.zarr",
+            shard=10,
+            log=log,
+        )
+    first, *lines = map(json.loads, log.read_text().splitlines())
+    assert first == {}
+    told = {line["index"][1]: (line["attempt"], line.get("error")) for line in lines}
+    assert told == {0: (4, "OSError: on fire"), 1: (3, None), 2: (1, None)}
+
+
+@pytest.mark.parametrize("place", ["s.zarr/run.jsonl", "nowhere/run.jsonl", "."])
+def test_a_log_is_a_file_beside_the_store(tmp_path, place):
+    (tmp_path / "s.zarr").mkdir()
+    with pytest.raises(LayoutError, match=r"log is .*Use log='run\.jsonl'"):
+        write_zarr(located(), tmp_path / "s.zarr", dtype="float32", log=tmp_path / place)
+    assert not list((tmp_path / "s.zarr").iterdir())
+
+
+# ---------------------------------------------------------------------------------- kinds of device
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Pretend that this process sees a CUDA device, or none."""
+
+    def see(cuda: bool) -> None:
+        monkeypatch.setattr(device, "_cuda_works", lambda: cuda)
+
+    return see
+
+
+def test_a_run_keeps_to_the_kind_of_device_it_was_begun_on(tmp_path, city, model, pixels, seen):
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50))
+    seen(False)
+    store = write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
+    whole = files_of(store)
+    forget(store)
+    seen(True)  # and would be taken, were the run not begun on the CPU
+    assert kind.kind_of_device(fused.data) == "cuda"
+    write_zarr(fused, store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+    insisting = lift_xr.predict(model, mosaic(city, pixels, 50), device="cuda")
+    with pytest.raises(LayoutError, match='another run: device is "cuda" and was "cpu"'):
+        write_zarr(insisting, store, shard=SHARD, resume=True)
+
+
+def test_a_run_begun_with_cuda_does_not_go_on_without(city, model, pixels, seen):
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50))
+    seen(False)
+    with pytest.raises(LayoutError, match=r"begun on device 'cuda', and this process has no CUDA"):
+        kind.kind_of_device(fused.data, begun="cuda")
+    seen(True)
+    assert kind.kind_of_device(fused.data, begun="cuda") == "cuda"
+    assert kind.kind_of_device(located().chunk().data, begun="cuda") is None
+
+
+def test_where_some_workers_have_cuda_nobody_uses_it(city, model, pixels, monkeypatch):
+    class Mixed:
+        def wait_for_workers(self, count: int) -> None:
+            assert count == 1
+
+        def run(self, function: Any, *args: Any) -> dict[str, str]:
+            return {"a": "cuda", "b": "cpu", "c": "cuda"}
+
+    monkeypatch.setattr(kind, "client_in_charge", Mixed)
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50))
+    with pytest.warns(UserWarning, match="2 of 3 workers have a CUDA device and others have none"):
+        assert kind.kind_of_device(fused.data) == "cpu"
+    with pytest.raises(LayoutError, match="and 1 of 3 workers have no CUDA"):
+        kind.kind_of_device(fused.data, begun="cuda")
+
+
+def forget(store: Path) -> None:
+    """Make a whole store look as if a run had been killed before its first shard was written."""
+    zarr.open_array(store, path="_progress/0", mode="r+")[0, 0, 0] = 0
+    (store / "0/reflectance/c/0/0/0").unlink()
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    about = {key: each for key, each in root.attrs["lift_xr"].items() if key != "content"}
+    root.attrs["lift_xr"] = {**about, "complete": False}
+
+
+# ------------------------------------------------------------------------ places that are no folder
+
+
+def elsewhere(place: str) -> Any:
+    if place == "url":
+        return f"memory://{id(object())}/s.zarr"
+    if place == "fsspec":
+        return FsspecStore.from_url(f"memory://{id(object())}/f.zarr")
+    return {} if place == "dict" else MemoryStore()
+
+
+@pytest.mark.parametrize("place", ["url", "fsspec", "memory", "dict"])
+def test_stores_that_are_no_folders_are_written_resumed_read_and_exported(
+    tmp_path, place, monkeypatch
+):
+    values = np.random.default_rng(0).random((3, 90, 70), dtype="float32")
+    scene = on_grid(values).rio.write_crs(32615).assign_attrs(units="1")
+    store = elsewhere(place)
+    burning = scene.copy(data=da.from_array(values, chunks=(-1, 32, 32)).map_blocks(
+        burn_last, dtype="float32", meta=values[:0]))  # fmt: skip
+    with pytest.raises(WriteFailed, match="on fire"):
+        write_zarr(burning, store, shard=32)
+    assert (status(store).done, status(store).failing, status(store).rate) == (8, 1, None)
+    write_zarr(scene.chunk(y=32, x=32, band=-1), store, shard=32, resume=True)
+    assert status(store).complete
+    np.testing.assert_allclose(open_scene(store), values, atol=0.501e-4)
+    with pytest.raises(LayoutError, match="already exists"):
+        write_zarr(scene, store, shard=32)
+    export(open_scene(store), tmp_path / "s.tif", bands=None, progress=False)
+    np.testing.assert_allclose(open_scene(tmp_path / "s.tif"), values, atol=0.501e-4)
+    write_zarr(scene / 2, store, shard=32, overwrite=True)
+    np.testing.assert_allclose(open_scene(store), values / 2, atol=0.501e-4)
+
+
+def burn_last(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
+    if block_id == (0, 2, 2):
+        raise OSError("on fire")
+    return block
+
+
+@pytest.mark.parametrize("place", ["url", "fsspec", "memory", "dict"])
+def test_no_memory_is_written_from_other_processes(place):
+    with (
+        dask.config.set(scheduler="processes"),
+        pytest.raises(LayoutError, match="in this process's memory"),
+    ):
+        write_zarr(located(), elsewhere(place), dtype="float32")
+
+
+# ------------------------------------------------------------------------------------------ threads
+
+
+def test_a_task_is_one_thread(tmp_path, city, model, pixels, monkeypatch):
+    """What computes inside a shard must not fan out: BLAS, and zarr's codecs."""
+    codecs: list[int] = []
+    blas: list[int] = []
+    multiply, encode = np.matmul, numcodecs.blosc.Blosc.encode
+
+    def watched(codec: Any, buffer: Any) -> Any:
+        codecs.append(zarr.config.get("async.concurrency"))
+        return encode(codec, buffer)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        pools = [each for each in threadpool_info() if each["user_api"] == "blas"]
+        blas.extend(each["num_threads"] for each in pools)
+        return multiply(*args, **kwargs)
+
+    monkeypatch.setattr(numcodecs.blosc.Blosc, "encode", watched)
+    monkeypatch.setattr(np, "matmul", counted)
+    fused = lift_xr.predict(model, mosaic(city, pixels, SHARD), device="cpu")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
+    assert set(codecs) == {1}
+    assert set(blas) == {1}
+
+
+def test_threads_are_as_many_as_cores(monkeypatch):
+    monkeypatch.setattr(engines, "CPU_COUNT", 8)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert engines.cores() == 8
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    assert engines.cores() == 4
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
+    assert engines.cores() == 8
+
+
+# --------------------------------------------------------------------------- what it says of itself
+
+
+def test_what_an_opened_store_says_of_its_grid_is_not_written_again(tmp_path):
+    scene = on_grid(np.random.default_rng(0).random((3, 700, 600), dtype="float32"))
+    scene = scene.rio.write_crs(32615).assign_attrs(units="1")
+    stale = {
+        "proj:code": "EPSG:4326",
+        "spatial:transform": [9.0] * 6,
+        "spatial:shape": [1, 1],
+        "multiscales": {"layout": []},
+        "zarr_conventions": [],
+    }
+    root = write_zarr(scene.assign_attrs(stale)[:, 10:600, 20:], tmp_path / "s.zarr", shard=256)
+    found = zarr.open_array(root, path="0/reflectance", mode="r").attrs
+    assert found["proj:code"] == "EPSG:32615"
+    assert found["spatial:shape"] == [590, 580]
+    plain = xr.open_zarr(root, group="1", decode_coords="all").reflectance  # conventions and all
+    again = write_zarr(plain[:, :99, :88], tmp_path / "t.zarr", shard=256)
+    attrs = zarr.open_array(again, path="0/reflectance", mode="r").attrs
+    assert attrs["spatial:shape"] == [99, 88]
+    assert attrs["spatial:transform"][0] == 2 * found["spatial:transform"][0]
+    assert "multiscales" not in attrs
