@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ from zlib import crc32
 
 import numpy as np
 import zarr
+from costs import cpu_seconds, peak_mib
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, WrapperStore
 
 RECORD = "_progress/0"
 STATE, DONE = 0, 1  # the first column of an entry, and what it says of a task that is done
 
+_BEGAN = time.monotonic()
 # Not zarr's own threads, which the check waits for.
 _CHECKS = ThreadPoolExecutor(16, "check")
 
@@ -101,6 +104,8 @@ class Discarding(WrapperStore[LocalStore]):
 
     def _tell(self, path: str, index: tuple[int, ...], size: int, seconds: float) -> None:
         line = {"array": path, "shard": index, "bytes": size, "check_s": round(seconds, 4)}
+        line |= {"pid": os.getpid(), "wall_s": time.monotonic() - _BEGAN, "cpu_s": cpu_seconds()}
+        line |= {"peak_mib": peak_mib()}
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -111,10 +116,18 @@ def log_beside(root: Path) -> Path:
 
 
 def discarded(root: Path) -> dict[tuple[str, tuple[int, ...]], dict[str, Any]]:
-    """The log: the last line of every shard, by its array and its place."""
+    """The last line of every shard in the log, by its array and its place."""
+    return {(line["array"], tuple(line["shard"])): line for line in _lines(root)}
+
+
+def attempts(root: Path) -> dict[int, dict[str, Any]]:
+    """The last line of every process in the log: how far it came, if nothing else says so."""
+    return {line["pid"]: line for line in _lines(root)}
+
+
+def _lines(root: Path) -> list[dict[str, Any]]:
     log = log_beside(root)
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return {(line["array"], tuple(line["shard"])): line for line in lines}
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def sampled(grid: tuple[int, ...], count: int) -> frozenset[tuple[int, ...]]:
