@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,24 @@ class Job:
     method
         As ``lift_xr.fit`` has it.
     threads
-        Tasks at once.
+        Tasks at once; None leaves it to the scheduler in charge.
     store
         A folder; the model, the cube and the notes of the run are files beside it.
     keep
         ``"all"``, or what is not dropped once it is checked: ``"pyramid"`` drops full resolution,
         ``"sample"`` the first overview too.
+    fitted
+        A model's file, where it is not the store's own.
     """
 
     shape: tuple[int, int]
     ratio: int
     method: str
     shard: int
-    threads: int
+    threads: int | None
     store: Path
     keep: str = "all"
+    fitted: Path | None = None
 
     def scene(self) -> lift_xr.synthetic.Scene:
         """The two inputs, lazy; mosaic pixels are painted where they are read."""
@@ -63,6 +66,8 @@ class Job:
 
     def in_threads(self) -> AbstractContextManager[Any]:
         """Run tasks as threads of this process, so many at once."""
+        if self.threads is None:
+            return nullcontext()
         return dask.config.set(scheduler="threads", num_workers=self.threads)
 
     def write(self, store: Any = None, **how: Any) -> Costs:
@@ -87,7 +92,7 @@ class Job:
     @property
     def model(self) -> Path:
         """The fitted model's file."""
-        return self.beside(".lift")
+        return self.fitted or self.beside(".lift")
 
     @property
     def cube(self) -> Path:
