@@ -1,0 +1,115 @@
+"""Write scenes of 1, 4, 16 and 64 times the area: what a pixel costs and what a process holds.
+
+    python benchmarks/scaling.py
+    python benchmarks/scaling.py --workers 2        processes of a cluster instead of threads
+
+One model for all of them, fitted on the smallest; every scene in a fresh process. Memory and time
+per pixel should not depend on the size of the scene.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from costs import alone, cpu_seconds, forget_peak, peak_mib
+from mosaic import Job, fit_on_part
+
+BASE = 2  # shards along the edge of the smallest scene
+
+
+def main() -> None:
+    """Measure every size and print one line of a table for each."""
+    chosen = _arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = {times: _job(chosen, times, Path(folder)) for times in chosen.times}
+        smallest = jobs[min(jobs)]
+        alone(fit_on_part, smallest, smallest.shape[0] // smallest.ratio)
+        runs = {times: [] for times in jobs}
+        for _ in range(chosen.repeats):  # in turn, so that a busy hour falls on all sizes
+            for times, job in jobs.items():
+                runs[times].append(alone(write, job, chosen.workers))
+                shutil.rmtree(job.store)
+        report(jobs, runs)
+
+
+def write(job: Job, workers: int) -> dict[str, float]:
+    """Write one scene with threads of this process, or with processes of one thread each."""
+    if not workers:
+        return job.write().plain()
+    with _cluster(workers) as client:
+        client.run(forget_peak)
+        before = client.run(cpu_seconds)
+        costs = job.write().plain()
+        after, peaks = client.run(cpu_seconds), client.run(peak_mib)
+        spent = sum(after.values()) - sum(before.values())
+        return costs | {"cpu_s": costs["cpu_s"] + spent, "peak_mib": max(peaks.values())}
+
+
+def report(jobs: dict[int, Job], runs: dict[int, list[dict[str, float]]]) -> None:
+    """The table, and by how much each column changes over the sizes."""
+    print("| area | shards | Mpx | wall s/Mpx | CPU s/Mpx | peak memory of a process, MiB |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    columns: dict[str, list[float]] = {"wall s/Mpx": [], "CPU s/Mpx": [], "peak memory": []}
+    for times, job in jobs.items():
+        wall, cpu = (
+            median(run[name] for run in runs[times]) / job.megapixels
+            for name in ("wall_s", "cpu_s")
+        )
+        peak = max(run["peak_mib"] for run in runs[times])
+        for column, value in zip(columns.values(), (wall, cpu, peak), strict=True):
+            column.append(value)
+        tasks = job.first_pass.tasks
+        print(f"| {times} | {tasks} | {job.megapixels:.2f} | {wall:.3f} | {cpu:.3f} | {peak:.0f} |")
+    print()
+    for name, values in columns.items():
+        change = 100 * (max(values) / min(values) - 1)
+        print(f"{name}: largest over smallest {change:+.1f} % (goal: under 10)")
+
+
+def _job(chosen: argparse.Namespace, times: int, folder: Path) -> Job:
+    """A scene of so many times the area; its edges grow by the root."""
+    edge = BASE * chosen.shard * round(times**0.5)
+    return Job(
+        shape=(edge, edge),
+        ratio=chosen.ratio,
+        method=chosen.method,
+        shard=chosen.shard,
+        threads=None if chosen.workers else chosen.threads,
+        store=folder / f"{times}.zarr",
+        fitted=folder / "model.lift",
+    )
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=workers, **settings) as cluster, Client(cluster) as client:
+        yield client
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--times", type=int, nargs="+", default=(1, 4, 16, 64), help="areas")
+    parser.add_argument("--shard", type=int, default=640, help="edge, a multiple of the ratio")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=0, help="processes, instead of threads")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--ratio", type=int, default=20)
+    parser.add_argument("--method", default="sin")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Fuse a mosaic on all nodes of one SLURM allocation.
+
+    srun python one_allocation.py mosaic.tif sin.lift fused.zarr
+
+Every task of the job runs this script. SLURMRunner makes the first one the scheduler and the third
+and later ones workers, which stay in it until all is done; only the second goes on to the end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+from dask_jobqueue.slurm import SLURMRunner
+from distributed import Client, performance_report
+
+import lift_xr
+
+SHARD = int(os.environ.get("SHARD", "1280"))
+MARGIN = 300  # seconds left for the shards in hand when time runs out
+INTERRUPTED = 75
+
+
+def main(msi: str, model: str, store: str) -> None:
+    """Write the store, or as much of it as there is time for."""
+    with cluster() as runner, Client(runner) as client:
+        client.wait_for_workers(runner.n_workers, timeout=600)
+        stop_before(os.environ.get("SLURM_JOB_END_TIME"))
+        with report(f"lift-xr-{os.environ['SLURM_JOB_ID']}.html"):
+            mosaic = lift_xr.open_scene(msi, block=SHARD)
+            fused = lift_xr.predict(lift_xr.load_model(model), mosaic)
+            lift_xr.write_zarr(fused, store, shard=SHARD, resume=True)
+
+
+def cluster() -> SLURMRunner:
+    """A scheduler, and a worker for every task that is left."""
+    return SLURMRunner(
+        scheduler_file="scheduler-{job_id}.json",
+        scheduler_options={"dashboard_address": "127.0.0.1:0"},
+        worker_options={
+            "nthreads": int(os.environ.get("SLURM_CPUS_PER_TASK", "1")),
+            "local_directory": os.environ.get("TMPDIR", "/tmp"),
+        },
+    )
+
+
+def stop_before(end: str | None) -> None:
+    """Tell this process to stop in good time; SLURM would signal the workers too."""
+    if end is not None:
+        seconds = max(0.0, float(end) - time.time() - MARGIN)
+        alarm = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        alarm.daemon = True
+        alarm.start()
+
+
+def report(name: str) -> AbstractContextManager[Any]:
+    """Write what every worker did to a page of HTML, where bokeh is there to draw it."""
+    return performance_report(name) if find_spec("bokeh") else nullcontext()
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
