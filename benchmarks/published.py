@@ -11,16 +11,19 @@ github.com/ritikgshah/SpectraLift (MIT), ``SpectraLift_python/utils.py`` at a802
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.signal
 import xarray as xr
 from numpy.typing import NDArray
 
+from lift_xr import SRF, score
 from lift_xr import psf as psfs
-from lift_xr.metrics import score
 
 Floats = NDArray[np.float32]
+Axis = Literal["papers", "own"]
+Kernels = Literal["published", "right"]
 
 # Lower edge, upper edge and centre of each band in nm, by number of bands: IKONOS panchromatic,
 # IKONOS colours, the same with near infrared, WorldView-2, WorldView-3. HyperBench has no case of
@@ -79,6 +82,10 @@ class Case:
         (band, y, x), float32, noisy: some values are negative.
     srf
         (msi_band, band), float32, rows summing to one.
+    wavelength
+        (band,), nm: what the response was sampled on.
+    ratio
+        MSI pixels per HSI pixel.
     hsi_snr, msi_snr
         In dB.
     """
@@ -87,6 +94,8 @@ class Case:
     hsi: Floats
     msi: Floats
     srf: Floats
+    wavelength: NDArray[np.float64]
+    ratio: int
     hsi_snr: float
     msi_snr: float
 
@@ -97,10 +106,12 @@ def case(
     ratio: int,
     msi_bands: int,
     psf: str = "gaussian",
+    axis: Axis = "papers",
+    kernels: Kernels = "published",
     hsi_seed: int = HSI_SEED,
     msi_seed: int = MSI_SEED,
 ) -> Case:
-    """Degrade a cube the published way.
+    """Degrade a cube the published way, or with one of two things put right.
 
     Parameters
     ----------
@@ -108,6 +119,11 @@ def case(
         In any unit, without NaN. Cropped to a multiple of the ratio, at the end, before all else.
     ratio, msi_bands, psf
         One of the ratios 4, 8, 16 and 32; one of 1, 3, 4, 8 and 16; a name of ``lift_xr.psf``.
+    axis
+        ``"papers"`` spreads the bands evenly over the range of the MSI, as published; ``"own"``
+        takes the ``wavelength`` of the cube, which must cover the MSI's bands.
+    kernels
+        ``"published"``, or ``"right"``: an Airy pattern that is one, for example.
     hsi_seed, msi_seed
         Of the noise.
     """
@@ -120,14 +136,18 @@ def case(
             "published protocol expects none. Choose a part, as in cube.isel(y=slice(0, 64))"
         )
     reference = normalised(values)
-    srf = assumed_srf(msi_bands, values.shape[0])
-    coarse = block_means(blurred(reference, psfs.kernel(psf, published=True)), ratio)
+    wavelength = assumed_wavelength(msi_bands, len(values)) if axis == "papers" else own(cube)
+    srf = assumed_srf(msi_bands, len(values)) if axis == "papers" else own_srf(msi_bands, cube)
+    kernel = psfs.kernel(psf, published=kernels == "published")
+    coarse = block_means(blurred(reference, kernel), ratio)
     colours = np.tensordot(srf, reference, axes=1)
     return Case(
         reference=reference,
         hsi=noisy(coarse, snr=HSI_SNR[ratio], seed=hsi_seed),
         msi=noisy(colours, snr=MSI_SNR, seed=msi_seed),
         srf=srf,
+        wavelength=wavelength.astype("float64"),
+        ratio=ratio,
         hsi_snr=HSI_SNR[ratio],
         msi_snr=MSI_SNR,
     )
@@ -155,9 +175,32 @@ def normalised(cube: Floats) -> Floats:
 def assumed_srf(msi_bands: int, bands: int) -> Floats:
     """Make an SRF as if the bands lay evenly over the range of the MSI: (msi_band, band)."""
     lower, upper, centre = np.array(BANDS[msi_bands], "float32").T[:, :, None]
-    wavelength = np.linspace(lower.min(), upper.max(), bands, dtype="float32")
+    wavelength = assumed_wavelength(msi_bands, bands)
     response = np.exp(-0.5 * ((wavelength - centre) / ((upper - lower) / WIDTHS_PER_SIGMA)) ** 2)
     return (response / response.sum(axis=1, keepdims=True)).astype("float32")
+
+
+def assumed_wavelength(msi_bands: int, bands: int) -> Floats:
+    """Spread bands evenly from the lowest to the highest edge of the MSI's: (band,), nm."""
+    lower, upper, _ = np.array(BANDS[msi_bands], "float32").T
+    return np.linspace(lower.min(), upper.max(), bands, dtype="float32")
+
+
+def own_srf(msi_bands: int, cube: xr.DataArray | Floats) -> Floats:
+    """Sample the same Gaussians at the cube's own wavelengths: (msi_band, band).
+
+    Raises ``SpectralError`` where the cube does not cover a band.
+    """
+    assert isinstance(cube, xr.DataArray), type(cube)
+    lower, upper, centre = np.array(BANDS[msi_bands], "float64").T
+    fwhm = (upper - lower) / WIDTHS_PER_SIGMA * 2 * np.sqrt(2 * np.log(2))
+    return SRF.gaussian(centre, fwhm).sample(cube).to_numpy().astype("float32")
+
+
+def own(cube: xr.DataArray | Floats) -> NDArray[np.float64]:
+    """Wavelengths of a cube that has them."""
+    assert isinstance(cube, xr.DataArray), type(cube)
+    return cube["wavelength"].to_numpy().astype("float64")
 
 
 def blurred(cube: Floats, kernel: NDArray[np.float64]) -> Floats:

@@ -1,152 +1,175 @@
-"""Train a method on a degraded scene and keep what came out: one CSV per method, resumable."""
+"""Train a method on a degraded scene and keep what came out: one CSV per method, resumable.
+
+Every result is measured in a process of its own, so that its memory is its own.
+"""
 
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import resource
 import time
+import warnings
 from collections.abc import Iterable
+from functools import lru_cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import published
-import torch
+import xarray as xr
+from methods import find, sees_hsi
 from real_scenes import RESULTS, scenes
 
-from lift_xr.kernel import DenseNetwork
-from lift_xr.models import METHODS, Pairs, train_method
-from lift_xr.models.projection import obey_msi
-from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
-from lift_xr.sample import draw_from_block
-from lift_xr.training import WarmCosine, reproducible, to_tensor, train
-
-KEY = ("scene", "psf", "ratio", "msi_bands")
+CASE = {"scene": "", "psf": "gaussian", "ratio": 4, "msi_bands": 4}
+PROTOCOL = {"axis": "papers", "kernels": "published"}
+KEY = (*CASE, *PROTOCOL)
 SCORES = ("PSNR", "SAM", "SSIM", "RMSE", "ERGAS", "UIQI")
-COSTS = ("training_s", "parameters", "flops_per_pixel", "peak_mib")
-FIELDS = (*KEY, "seed", *SCORES, *COSTS)
-
-# The oracle: wide enough, and trained for long enough, that more of either changes little.
-ORACLE_WIDTH, ORACLE_STEPS, ORACLE_BATCH, ORACLE_COMPONENTS = 128, 4000, 512, 24
+COSTS = ("training_s", "cpu_s", "parameters", "flops_per_pixel", "peak_mib")
+FIELDS = (*KEY, "seed", *SCORES, *COSTS, "note")
 
 
 def run_missing(rows: list[dict], method: str, seeds: Iterable[int]) -> list[dict]:
     """All results of a method, those of earlier runs read back from its CSV."""
     path = RESULTS / f"{method}.csv"
     path.parent.mkdir(exist_ok=True)
-    done = read(path)
-    known = {identity(each) for each in done}
-    wanted = [(row, seed) for row in rows for seed in seeds]
+    done = [each for each in read(path) if not each.get("note")]  # refused rows are tried again
+    known = {identity(each): each for each in done}
+    wanted = [(stands_for(row, method), seed) for row in rows for seed in seeds]
     for number, (row, seed) in enumerate(wanted, 1):
         if identity(row | {"seed": seed}) in known:
             continue
         done.append(measure(row, method, seed))
+        known[identity(done[-1])] = done[-1]
         write(path, done)
-        shown = (*KEY, "seed", "PSNR", "SAM", "ERGAS", "training_s")
-        print(method, f"{number}/{len(wanted)}", *(done[-1][key] for key in shown), flush=True)
-    return done
+        told = [f"{done[-1][name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
+        place = [row[key] for key in KEY]
+        print(method, f"{number}/{len(wanted)}", *place, seed, *told, done[-1]["note"], flush=True)
+    return [
+        known[identity(stands_for(row, method) | {"seed": seed})] | {key: row[key] for key in KEY}
+        for row in rows
+        for seed in seeds
+    ]
+
+
+def stands_for(row: dict, method: str) -> dict:
+    """Give the row whose result is this one's too: where a method never sees the cube, its PSF."""
+    row = PROTOCOL | row
+    if sees_hsi(method):
+        return row
+    sizes = load(row["scene"]).sizes
+    used = [sizes[dim] // int(row["ratio"]) * int(row["ratio"]) for dim in ("y", "x")]
+    alike = [
+        ratio
+        for ratio in published.HSI_SNR
+        if [sizes[dim] // ratio * ratio for dim in ("y", "x")] == used
+    ]
+    return row | {"psf": "any", "kernels": "any", "ratio": min(alike)}
+
+
+@lru_cache(maxsize=2)
+def load(name: str) -> xr.DataArray:
+    """One scene without its bad bands: the largest part of it that lacks no pixel."""
+    cube = scenes().load(name)
+    if "good_wavelength" in cube.coords:
+        cube = cube.isel(band=cube["good_wavelength"].to_numpy())
+    rows, columns = largest(np.isfinite(cube.to_numpy()).all(axis=0))
+    return cube.isel(y=rows, x=columns)
+
+
+def largest(valid: np.ndarray) -> tuple[slice, slice]:
+    """Find the largest rectangle of valid pixels, given (y, x)."""
+    height, width = valid.shape
+    best, found = 0, (slice(0), slice(0))
+    above = np.zeros(width, int)  # valid pixels in a run that ends in this row
+    for y in range(height):
+        above = np.where(valid[y], above + 1, 0)
+        for left in range(width):
+            if left and above[left] == above[left - 1] and above[left]:
+                continue
+            low = np.minimum.accumulate(above[left:])
+            areas = low * np.arange(1, width - left + 1)
+            right = int(areas.argmax())
+            if areas[right] > best:
+                best = int(areas[right])
+                found = slice(y - int(low[right]) + 1, y + 1), slice(left, left + right + 1)
+    return found
 
 
 def measure(row: dict, method: str, seed: int) -> dict:
-    """Train on one degraded scene and score the lifted MSI against the truth."""
+    """Have a child train on one degraded scene and score the lifted MSI against the truth."""
+    load(row["scene"])  # here, so that children share it
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("fork")  # nothing has computed here, so no thread is lost
+    child = context.Process(target=answer, args=(theirs, row, method, seed))
+    child.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+    except EOFError:
+        found = {"note": "its process ended"}
+    child.join()
+    empty = dict.fromkeys((*SCORES, *COSTS), float("nan"))
+    return {key: row[key] for key in KEY} | {"seed": seed, "note": "", **empty, **found}
+
+
+def answer(reply: Connection, row: dict, method: str, seed: int) -> None:
+    """Measure one result and send it; what a method refuses is sent as a note."""
+    warnings.simplefilter("ignore")  # one band says little, and other things known here
+    try:
+        reply.send(measured(row, method, seed))
+    except Exception as error:  # a long run goes on with the next row
+        reply.send({"note": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
+
+
+def measured(row: dict, method: str, seed: int) -> dict[str, float]:
+    """Scores and costs of one result."""
     case = published.case(
-        scenes().load(row["scene"]),
+        load(row["scene"]),
         ratio=int(row["ratio"]),
         msi_bands=int(row["msi_bands"]),
-        psf=row["psf"],
+        psf="delta" if row["psf"] == "any" else row["psf"],
+        axis=row["axis"],
+        kernels="published" if row["kernels"] == "any" else row["kernels"],
     )
-    forget_peak()
-    start = time.perf_counter()
-    network = oracle(case, seed) if method == "oracle" else trained(case, method, seed)
+    before = forget_peak()
+    start, start_cpu = time.perf_counter(), time.process_time()
+    trained = find(method)(case, seed)
     costs = {
         "training_s": time.perf_counter() - start,
-        "parameters": network.parameters,
-        "flops_per_pixel": flops(network),
+        "cpu_s": time.process_time() - start_cpu,
+        "parameters": trained.parameters,
+        "flops_per_pixel": trained.flops,
     }
-    lifted = network(case.msi)
-    costs["peak_mib"] = peak_mib()
-    scores = published.scores(lifted, case.reference)
-    return {key: row[key] for key in KEY} | {"seed": seed, **scores, **costs}
+    lifted = trained.lift()
+    costs["peak_mib"] = peak_mib() - before
+    return {**published.scores(lifted, case.reference), **costs}
 
 
-def trained(case: published.Case, method: str, seed: int) -> DenseNetwork:
-    """The method as ``fit`` trains it, the projection onto the MSI included where it has one."""
-    sample = draw_from_block(
-        case.hsi,
-        (0, case.hsi.shape[1]),
-        (0, case.hsi.shape[2]),
-        width=case.hsi.shape[2],
-        count=None,
-        seed=0,
-    )
-    pairs = Pairs(sample.pixels, case.srf.astype("float64"), "1", sample.beside)
-    network, _ = train_method(method, pairs, seed=seed, device="cpu")
-    return obey_msi(network, pairs, seed=seed) if METHODS[method].projects else network
-
-
-def oracle(case: published.Case, seed: int) -> DenseNetwork:
-    """The network of `sin`, wider, trained on the MSI and the truth that `sin` never sees.
-
-    The ceiling of what one pixel of the MSI says about its spectrum: no other method of one pixel
-    in and one spectrum out should be above it by more than what luck brings.
-    """
-    truth = Pairs(spectra(case.reference), case.srf.astype("float64"), "1")
-    space = Whitening.of(truth, ORACLE_COMPONENTS)
-    msi, hsi = (
-        to_tensor(side, "cpu")
-        for side in (space.inputs(spectra(case.msi)), space.outputs(truth.hsi))
-    )
-    decode = to_tensor(space.basis / space.unit, "cpu")
-    with reproducible(seed, "cpu") as random:
-        network = SpectralInversion(
-            msi.shape[1], len(decode), width=ORACLE_WIDTH, branches=(1, 2, 2)
-        )
-        order = shuffled(len(msi), ORACLE_BATCH, random)
-
-        def draw() -> tuple[torch.Tensor, torch.Tensor]:
-            chosen = next(order)
-            return msi[chosen], hsi[chosen]
-
-        train(
-            network,
-            draw,
-            steps=ORACLE_STEPS,
-            schedule=WarmCosine(top=5e-3),
-            optimizer=torch.optim.Adam(network.parameters(), fused=True),
-            loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
-        )
-    return space.unfold(to_dense(network))
-
-
-def spectra(cube: np.ndarray) -> np.ndarray:
-    """(band, y, x) to (pixel, band)."""
-    return np.ascontiguousarray(cube.reshape(len(cube), -1).T)
-
-
-def flops(network: DenseNetwork) -> int:
-    """Multiplications and additions for one pixel, as the kernel does them."""
-    matrices = [network.direct, network.output, *(weights for weights, _ in network.hidden)]
-    return 2 * sum(matrix.size for matrix in matrices)
-
-
-def forget_peak() -> None:
-    """Let the peak memory of this process start again from now, where Linux allows it."""
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5")
+def forget_peak() -> float:
+    """Let the peak memory of this process start again; give what is held now, in MiB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status_mib("VmRSS")
 
 
 def peak_mib() -> float:
     """Most memory this process has held since, in MiB."""
+    return max(status_mib("VmHWM"), status_mib("VmRSS"))
+
+
+def status_mib(name: str) -> float:
+    """Read one line of what Linux says about this process; elsewhere the peak since its start."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
+    (line,) = (each for each in status.read_text().splitlines() if each.startswith(name))
     return int(line.split()[1]) / 1024
 
 
 def of(row: dict, found: list[dict]) -> list[dict]:
     """The results of one row, one for each seed."""
+    row = PROTOCOL | row
     return [each for each in found if all(str(each[key]) == str(row[key]) for key in KEY)]
 
 
@@ -166,7 +189,7 @@ def read(path: Path) -> list[dict]:
     if not path.exists():
         return []
     with path.open() as file:
-        return list(csv.DictReader(file))
+        return [PROTOCOL | each for each in csv.DictReader(file)]
 
 
 def write(path: Path, rows: list[dict]) -> None:

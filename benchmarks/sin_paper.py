@@ -13,7 +13,7 @@ import argparse
 import statistics
 
 from real_scenes import published_figures
-from runs import KEY, run_missing
+from runs import mean, of, run_missing
 
 
 def main() -> None:
@@ -34,10 +34,7 @@ def report(rows: list[dict], found: list[dict]) -> None:
     print("| scene | PSF | r | b | published PSNR | ours | diff | published SAM | ours |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
-        ours = [each for each in found if all(str(each[key]) == row[key] for key in KEY)]
-        psnr, sam = (
-            statistics.mean(float(each[name]) for each in ours) for name in ("PSNR", "SAM")
-        )
+        psnr, sam = (mean(of(row, found), name) for name in ("PSNR", "SAM"))
         theirs = float(row["PSNR"]), float(row["SAM"])
         signed.append(psnr - theirs[0])
         angles.append((sam, theirs[1]))

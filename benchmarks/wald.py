@@ -1,25 +1,31 @@
 """Degrade real scenes by Wald's protocol, lift them back by each method, and score the result.
 
     python benchmarks/wald.py --quick                   # seven scenes, three cases of each
-    python benchmarks/wald.py --psf gaussian delta      # all scenes and cases of two PSFs
-    python benchmarks/wald.py sin linear --seeds 3      # other methods, more seeds
+    python benchmarks/wald.py                           # all scenes and cases of one PSF
+    python benchmarks/wald.py --psf all                 # the papers' whole grid: days on two cores
+    python benchmarks/wald.py sin+both linear --quick   # other methods, see methods.py
+    python benchmarks/wald.py --axis own --kernels right
 
 Every result is kept in ``benchmarks/results/<method>.csv`` and not computed again; after a change
 of a method, delete its file or say ``--fresh``. `oracle` is the network of `sin` trained on the
-truth, the ceiling of all methods that lift one pixel at a time.
+truth, the ceiling of all methods that lift one pixel at a time; `bicubic` is the cube alone.
+Figures go beside the results.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
+import figures
 import numpy as np
 import published
+from methods import find
 from real_scenes import RESULTS, scenes
-from runs import COSTS, KEY, mean, of, run_missing
+from runs import CASE, COSTS, PROTOCOL, load, mean, of, run_missing
 
+from lift_xr import SpectralError
 from lift_xr import psf as psfs
-from lift_xr.models import METHODS
 
 QUICK_SCENES = (
     "samson",
@@ -33,50 +39,78 @@ QUICK_SCENES = (
 QUICK_GRID = ((8, 4), (4, 4), (8, 3))
 FEWEST_PIXELS = 36  # of the HSI; with fewer there is nothing to learn from
 BASELINE, CEILING = "sin-paper", "oracle"
+SHOWN = ("PSNR", "SAM", "ERGAS")
 
 
 def main() -> None:
-    """Run what is missing, then print the tables."""
+    """Run what is missing, then print the tables and draw the figures."""
+    chosen = arguments()
+    rows = wanted_rows(chosen)
+    for method in chosen.fresh:
+        (RESULTS / f"{method}.csv").unlink(missing_ok=True)
+    found = {method: run_missing(rows, method, range(chosen.seeds)) for method in chosen.methods}
+    print_rows(rows, found)
+    common = [
+        row for row in rows if all(mean(of(row, each), "PSNR") > 0 for each in found.values())
+    ]
+    print_summary(common, found)
+    for name in ("ratio", "msi_bands", "psf"):
+        print_groups(common, found, name)
+    psnr = {name: psnr_of(common, each) for name, each in found.items()}
+    print()
+    for path in figures.draw(common, psnr, baseline=BASELINE, ceiling=CEILING, folder=RESULTS):
+        print(f"wrote {path}")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; names that mean nothing are refused before anything runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("methods", nargs="*", default=[BASELINE, "sin", CEILING])
     parser.add_argument("--quick", action="store_true", help="seven scenes, three cases of each")
-    parser.add_argument("--psf", nargs="+", default=["gaussian"], choices=psfs.names())
+    parser.add_argument("--psf", nargs="+", default=["gaussian"], choices=["all", *psfs.names()])
+    parser.add_argument("--case", nargs="+", help="only these, as ratio,bands: 8,4 8,1")
     parser.add_argument("--scene", nargs="+", help="only these scenes")
+    parser.add_argument("--axis", default="papers", choices=get_args(published.Axis))
+    parser.add_argument("--kernels", default="published", choices=get_args(published.Kernels))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--fresh", nargs="+", default=[], help="forget these methods' results")
     chosen = parser.parse_args()
-    for method in chosen.fresh:
-        (RESULTS / f"{method}.csv").unlink(missing_ok=True)
-    rows = quick_rows(chosen.scene) if chosen.quick else all_rows(chosen.scene, chosen.psf)
-    found = {}
     for method in chosen.methods:
-        if method not in (*METHODS, CEILING):
-            parser.error(f"method is {method!r}; expected one of {[*METHODS, CEILING]}")
-        found[method] = run_missing(rows, method, range(chosen.seeds))
-    print_rows(rows, found)
-    print_summary(rows, found)
+        try:
+            find(method)
+        except ValueError as error:
+            parser.error(str(error))
+    return chosen
 
 
-def quick_rows(only: list[str] | None) -> list[dict]:
-    """The rows that a recipe is judged by while it is worked on."""
-    return [
-        dict(zip(KEY, (name, "gaussian", ratio, bands), strict=True))
-        for ratio, bands in QUICK_GRID
-        for name in only or QUICK_SCENES
+def wanted_rows(chosen: argparse.Namespace) -> list[dict]:
+    """List the rows: those that a recipe is judged by, or all that a scene is large enough for."""
+    names = chosen.scene or (QUICK_SCENES if chosen.quick else scenes().names())
+    grid = QUICK_GRID if chosen.quick else published.GRID
+    if chosen.case:
+        grid = tuple(tuple(map(int, case.split(","))) for case in chosen.case)
+    kernels = psfs.names() if "all" in chosen.psf else chosen.psf
+    protocol = {"axis": chosen.axis, "kernels": chosen.kernels}
+    rows = [
+        dict(zip(CASE, (name, psf, *case), strict=True)) | protocol
+        for psf in kernels
+        for case in grid
+        for name in names
     ]
+    return [row for row in rows if permitted(row)]
 
 
-def all_rows(only: list[str] | None, chosen: list[str]) -> list[dict]:
-    """Every case of the papers that leaves enough pixels of a scene, which has none missing."""
-    cubes = {name: scenes().load(name) for name in only or scenes().names()}
-    return [
-        dict(zip(KEY, (name, psf, ratio, bands), strict=True))
-        for psf in chosen
-        for ratio, bands in published.GRID
-        for name, cube in cubes.items()
-        if (cube.sizes["y"] // ratio) * (cube.sizes["x"] // ratio) >= FEWEST_PIXELS
-        and bool(np.isfinite(cube.values).all())
-    ]
+def permitted(row: dict) -> bool:
+    """Whether a scene leaves enough pixels, and on its own axis covers the MSI's bands."""
+    cube = load(row["scene"])
+    if (cube.sizes["y"] // row["ratio"]) * (cube.sizes["x"] // row["ratio"]) < FEWEST_PIXELS:
+        return False
+    if row["axis"] == "own":
+        try:
+            published.own_srf(row["msi_bands"], cube)
+        except SpectralError:
+            return False
+    return True
 
 
 def print_rows(rows: list[dict], found: dict[str, list[dict]]) -> None:
@@ -85,24 +119,21 @@ def print_rows(rows: list[dict], found: dict[str, list[dict]]) -> None:
     print("| --- | --- | ---: | ---: |" + " --- |" * len(found))
     for row in rows:
         cells = (
-            " / ".join(f"{mean(of(row, each), name):.2f}" for name in ("PSNR", "SAM", "ERGAS"))
+            " / ".join(f"{mean(of(row, each), name):.2f}" for name in SHOWN)
             for each in found.values()
         )
-        print(f"| {' | '.join(str(row[key]) for key in KEY)} | {' | '.join(cells)} |")
-    print("\nPSNR in dB / SAM in degrees / ERGAS; means over the seeds.")
+        print(f"| {' | '.join(str(row[key]) for key in CASE)} | {' | '.join(cells)} |")
+    protocol = ", ".join(f"{key} {rows[0][key]}" for key in PROTOCOL) if rows else "no rows"
+    print(f"\nPSNR in dB / SAM in degrees / ERGAS; means over the seeds; {protocol}.")
 
 
 def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
     """Mean scores and costs of each method, how much of the gap it closes, its worst row."""
-    scores = ("PSNR", "SAM", "ERGAS")
-    print(f"\n| method | {' | '.join((*scores, 'gap closed', 'worst row', *COSTS))} |")
-    print("| --- |" + " ---: |" * (len(scores) + 2 + len(COSTS)))
-    psnr = {
-        name: np.array([mean(of(row, each), "PSNR") for row in rows])
-        for name, each in found.items()
-    }
+    print(f"\n| method | {' | '.join((*SHOWN, 'gap closed', 'worst row', *COSTS))} |")
+    print("| --- |" + " ---: |" * (len(SHOWN) + 2 + len(COSTS)))
+    psnr = {name: psnr_of(rows, each) for name, each in found.items()}
     for name, each in found.items():
-        means = [np.mean([mean(of(row, each), column) for row in rows]) for column in scores]
+        means = [np.mean([mean(of(row, each), column) for row in rows]) for column in SHOWN]
         costs = [mean([result for row in rows for result in of(row, each)], cost) for cost in COSTS]
         cells = (
             *(f"{value:.3f}" for value in means),
@@ -111,12 +142,36 @@ def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
         )
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"\n{len(rows)} rows. The gap lies between the mean PSNR of {BASELINE} and of {CEILING};")
-    print(f"the worst row is the least difference of PSNR from {BASELINE}.")
+    print(
+        f"the worst row is the least difference of PSNR from {BASELINE}. peak_mib is what training"
+    )
+    print("and lifting held above what scene and libraries held before.")
+
+
+def print_groups(rows: list[dict], found: dict[str, list[dict]], name: str) -> None:
+    """Mean scores of the rows that share a ratio, a number of bands, or a PSF."""
+    values = list(dict.fromkeys(row[name] for row in figures.comparable(rows, name)))
+    if len(values) < 2:
+        return
+    print(f"\n| {name} | rows | {' | '.join(found)} |")
+    print("| --- | ---: |" + " --- |" * len(found))
+    for value in sorted(values) if name != "psf" else values:
+        some = [row for row in figures.comparable(rows, name) if row[name] == value]
+        cells = (
+            " / ".join(f"{np.mean([mean(of(row, each), c) for row in some]):.2f}" for c in SHOWN)
+            for each in found.values()
+        )
+        print(f"| {value} | {len(some)} | {' | '.join(cells)} |")
+
+
+def psnr_of(rows: list[dict], found: list[dict]) -> np.ndarray:
+    """PSNR of each row, the mean over the seeds."""
+    return np.array([mean(of(row, found), "PSNR") for row in rows])
 
 
 def against(psnr: dict[str, np.ndarray], name: str) -> tuple[str, str]:
     """Part of the gap closed, and the worst difference from the baseline in dB."""
-    if BASELINE not in psnr:
+    if BASELINE not in psnr or not len(psnr[BASELINE]):
         return "-", "-"
     gain = psnr[name] - psnr[BASELINE]
     if CEILING not in psnr:

@@ -16,7 +16,17 @@ from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
 from lift_xr.io import WriteFailed, open_scene, status, write_zarr
-from lift_xr.metrics import ergas, psnr, rmse, sam, score, ssim, uiqi
+from lift_xr.metrics import (
+    ergas,
+    hsi_agreement,
+    msi_agreement,
+    psnr,
+    rmse,
+    sam,
+    score,
+    ssim,
+    uiqi,
+)
 from lift_xr.models import Model, load_model
 from lift_xr.srf import SRF
 
@@ -32,7 +42,9 @@ __all__ = [
     "estimate_srf",
     "fit",
     "fuse",
+    "hsi_agreement",
     "load_model",
+    "msi_agreement",
     "open_scene",
     "plot",
     "predict",

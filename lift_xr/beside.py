@@ -40,7 +40,7 @@ def prior_of(
             f"{model.about['consistency']!r} looks at the cube again when it lifts; expected the "
             "cube, on the grid of the mosaic. Use predict(model, msi, hsi=hsi)"
         )
-    cube = _as_ordered(_with_bands_of(model, expect_hsi(hsi, bad_bands="keep")), mosaic)
+    cube = as_ordered(_with_bands_of(model, expect_hsi(hsi, bad_bands="keep")), mosaic)
     expect_aligned(cube, mosaic)
     rows, columns = origin_in_pixels(Grid.of(cube), Grid.of(mosaic))
     return Prior(cube.data, compare(cube, mosaic).ratio, (round(rows), round(columns)))
@@ -63,7 +63,7 @@ def expect_aligned(hsi: xr.DataArray, msi: xr.DataArray) -> None:
     )
 
 
-def _as_ordered(cube: xr.DataArray, mosaic: xr.DataArray) -> xr.DataArray:
+def as_ordered(cube: xr.DataArray, mosaic: xr.DataArray) -> xr.DataArray:
     """Turn the rows and columns of a cube to run the way those of the mosaic do."""
     coarse, fine = Grid.of(cube, name="hsi"), Grid.of(mosaic, name="msi")
     turned = {"y": coarse.dy * fine.dy < 0, "x": coarse.dx * fine.dx < 0}

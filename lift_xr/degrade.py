@@ -91,7 +91,9 @@ def degrade(
     """
     response = SRF.of(srf)
     fine = crop(_expect_truth(truth, response), ratio=ratio)
-    kernel, told = _kernel(psf, ratio, sigma, half_width, published)
+    kernel, told = chosen_kernel(
+        psf, ratio, sigma=sigma, half_width=half_width, published=published
+    )
     matrix = response.sample(fine)
     hsi = decimate(blur(fine, kernel, boundary=boundary), ratio=ratio)
     msi = apply(matrix, fine)
@@ -297,14 +299,15 @@ def _expect_truth(truth: xr.DataArray | xr.Dataset, srf: SRF) -> xr.DataArray:
     return known
 
 
-def _kernel(
+def chosen_kernel(
     psf: str | npt.ArrayLike,
     ratio: int,
-    sigma: float | None,
-    half_width: int | None,
-    published: bool,
+    *,
+    sigma: float | None = None,
+    half_width: int | None = None,
+    published: bool = False,
 ) -> tuple[psfs.Kernel, dict[str, Any]]:
-    """Make the kernel, and what to write down about it."""
+    """Make the kernel that ``degrade`` is asked for, and what to write down about it."""
     if not isinstance(psf, str):
         kernel = _expect_kernel(psf)
         return kernel, {"psf": kernel.tolist()}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from lift_xr.cli.degrade import degrade
 from lift_xr.cli.exits import Verbs
 from lift_xr.cli.export import export
 from lift_xr.cli.fit import fit
 from lift_xr.cli.fuse import fuse
 from lift_xr.cli.look import demo, info, status
+from lift_xr.cli.score import score
 
 __all__ = ["main"]
 
@@ -46,5 +48,5 @@ def main(debug: bool) -> None:
     """
 
 
-for verb in (demo, info, fit, fuse, status, export):
+for verb in (demo, info, fit, fuse, status, score, degrade, export):
     main.add_command(verb)

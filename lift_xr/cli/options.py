@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lift_xr import psf as psfs
 from lift_xr.models import METHODS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -18,6 +19,13 @@ srf = click.option(
     help="Response of the MSI's sensor: a name from `lift-xr info --sensors`, with bands after a "
     "colon if not all (sentinel-2a:B2,B3,B4), or a CSV of measured curves. "
     "Without it, it is estimated from the two scenes.",
+)
+srf_given = click.option(
+    "--srf",
+    metavar="NAME_OR_CSV",
+    required=True,
+    help="Response of the MSI's sensor: a name from `lift-xr info --sensors`, with bands after a "
+    "colon if not all (sentinel-2a:B2,B3,B4), or a CSV of measured curves.",
 )
 srf_shown = click.option(
     "--srf", metavar="NAME_OR_CSV", help="Show the bands of one response, as --srf takes it."
@@ -51,6 +59,21 @@ bad_bands = click.option(
     default="drop",
     show_default=True,
     help="What to do with bands that the HSI marks as bad.",
+)
+psf = click.option(
+    "--psf",
+    metavar="NAME",
+    type=click.Choice(psfs.names()),
+    default="gaussian",
+    show_default=True,
+    help="How the HSI's sensor blurs, before the mean over its pixel: one of "
+    f"{', '.join(psfs.names())}.",
+)
+sigma = click.option(
+    "--sigma",
+    metavar="PIXELS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Width of the PSF, in fine pixels.  [default: as wide at half maximum as an HSI pixel]",
 )
 units = click.option(
     "--wavelength-units",

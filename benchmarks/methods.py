@@ -1,0 +1,172 @@
+"""What a benchmark can run: every method of lift_xr, under any consistency, and what it is held to.
+
+A name is that of a method, as in ``lift_xr.fit(method=...)``, and after a plus the consistency
+where it is not the default: ``sin``, ``morph``, ``sin+both``, ``sin+none``. Beside these there are
+``oracle``, the ceiling, and ``bicubic``, the cube alone. A benchmark may register more, as in
+``REGISTERED["mine"] = train``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+import xarray as xr
+from published import Case, Floats
+
+import lift_xr
+from lift_xr.baselines import bicubic
+from lift_xr.fuse import Consistency
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models import METHODS, Pairs
+from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
+from lift_xr.training import WarmCosine, reproducible, to_tensor, train
+
+# The oracle: wide enough, and trained for long enough, that more of either changes little.
+ORACLE_WIDTH, ORACLE_STEPS, ORACLE_BATCH, ORACLE_COMPONENTS = 128, 4000, 512, 24
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method that has seen a case: how it lifts the MSI of it, and what it costs.
+
+    Parameters
+    ----------
+    lift
+        Gives the estimate, (band, y, x).
+    parameters
+        Numbers that were settled by training.
+    flops
+        Multiplications and additions for one pixel of the MSI.
+    """
+
+    lift: Callable[[], Floats]
+    parameters: int
+    flops: int
+
+
+Train = Callable[[Case, int], Trained]
+"""Trains on a case, with a seed."""
+
+
+def find(name: str) -> Train:
+    """Give what trains the method of that name; ValueError where there is none."""
+    if name in REGISTERED:
+        return REGISTERED[name]
+    method, _, consistency = name.partition("+")
+    if method not in METHODS or (consistency and consistency not in get_args(Consistency)):
+        raise ValueError(
+            f"method is {name!r}; expected one of {', '.join((*METHODS, *REGISTERED))}; a method "
+            f"of lift_xr may end with +{' or +'.join(get_args(Consistency))}"
+        )
+    return lambda case, seed: fitted(case, seed, method=method, consistency=consistency or "msi")
+
+
+def sees_hsi(name: str) -> bool:
+    """Whether the PSF matters to a method: the oracle never looks at the cube."""
+    return name != "oracle"
+
+
+def fitted(case: Case, seed: int, *, method: str, consistency: str) -> Trained:
+    """Do as a user would: fit on the pair, predict the mosaic."""
+    hsi, msi = scenes_of(case)
+    settings: dict[str, Any] = {"consistency": consistency, "seed": seed, "device": "cpu"}
+    model = lift_xr.fit(
+        hsi, case.srf, msi=msi, method=method, harmonize="none", progress=False, **settings
+    )
+    # An all-zero matrix is a part that this method does not have.
+    weights = [
+        array for name, array in model.arrays.items() if name.startswith("lift.") and array.any()
+    ]
+    return Trained(
+        lift=lambda: lift_xr.predict(model, msi, hsi=hsi, device="cpu").to_numpy(),
+        parameters=sum(array.size for array in weights),
+        flops=sum(2 * array.size for array in weights if array.ndim == 2),
+    )
+
+
+def scenes_of(case: Case) -> tuple[xr.DataArray, xr.DataArray]:
+    """Label the pair: the cube has wavelengths, and both count the same pixels."""
+    nm = ("band", case.wavelength, {"units": "nm"})
+    return (
+        labelled(case.hsi, case.ratio).assign_coords(wavelength=nm),
+        labelled(case.msi, 1),
+    )
+
+
+def labelled(values: Floats, spacing: int) -> xr.DataArray:
+    """Give (band, y, x) its pixel centres."""
+    centres = {
+        dim: spacing * (np.arange(size) + 0.5)
+        for dim, size in zip(("y", "x"), values.shape[1:], strict=True)
+    }
+    bands = {"band": np.arange(1, len(values) + 1)}
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=bands | centres).assign_attrs(
+        units="1"
+    )
+
+
+def interpolated(case: Case, seed: int) -> Trained:
+    """Take the cube alone: what fusion must beat."""
+    del seed
+    hsi, msi = scenes_of(case)
+    taps = 16 * len(case.hsi)  # four rows of four pixels each
+    return Trained(lift=lambda: bicubic(hsi, msi).to_numpy(), parameters=0, flops=2 * taps)
+
+
+def oracle(case: Case, seed: int) -> Trained:
+    """Train the network of `sin`, wider, on the MSI and the truth that `sin` never sees.
+
+    The ceiling of what one pixel of the MSI says about its spectrum: no other method of one pixel
+    in and one spectrum out should be above it by more than what luck brings.
+    """
+    truth = Pairs(spectra(case.reference), case.srf.astype("float64"), "1")
+    space = Whitening.of(truth, ORACLE_COMPONENTS)
+    msi, hsi = (
+        to_tensor(side, "cpu")
+        for side in (space.inputs(spectra(case.msi)), space.outputs(truth.hsi))
+    )
+    decode = to_tensor(space.basis / space.unit, "cpu")
+    with reproducible(seed, "cpu") as random:
+        network = SpectralInversion(
+            msi.shape[1], len(decode), width=ORACLE_WIDTH, branches=(1, 2, 2)
+        )
+        order = shuffled(len(msi), ORACLE_BATCH, random)
+
+        def draw() -> tuple[torch.Tensor, torch.Tensor]:
+            chosen = next(order)
+            return msi[chosen], hsi[chosen]
+
+        train(
+            network,
+            draw,
+            steps=ORACLE_STEPS,
+            schedule=WarmCosine(top=5e-3),
+            optimizer=torch.optim.Adam(network.parameters(), fused=True),
+            loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
+        )
+    return of_network(space.unfold(to_dense(network)), case)
+
+
+def of_network(network: DenseNetwork, case: Case) -> Trained:
+    """Use a per-pixel network that was trained some other way."""
+    matrices = [network.output, *(weights for weights, _ in network.hidden)]
+    if network.direct.any():
+        matrices.append(network.direct)
+    unused = 0 if network.direct.any() else network.direct.size
+    return Trained(
+        lift=lambda: network(case.msi),
+        parameters=network.parameters - unused,
+        flops=2 * sum(matrix.size for matrix in matrices),
+    )
+
+
+def spectra(cube: np.ndarray) -> np.ndarray:
+    """(band, y, x) to (pixel, band)."""
+    return np.ascontiguousarray(cube.reshape(len(cube), -1).T)
+
+
+REGISTERED: dict[str, Train] = {"oracle": oracle, "bicubic": interpolated}

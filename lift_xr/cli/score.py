@@ -1,0 +1,246 @@
+"""``lift-xr score``: how near a fused scene comes to the truth, or to what it was made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from lift_xr.cli import options
+from lift_xr.metrics import Variant
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.table import Table
+
+    from lift_xr.io.raster import Alpha
+
+Found = dict[str, dict[str, Any]]
+TITLES = {"truth": "Against {}", "msi": "Seen by the MSI's sensor, against {}"} | {
+    "hsi": "Blurred to the HSI's pixels, against {}"
+}
+
+
+@click.command(
+    short_help="Score a result, with or without a truth.",
+    epilog=options.examples(
+        "lift-xr score fused.zarr truth.zarr --ratio 8",
+        "lift-xr score fused.zarr truth.zarr --ratio 8 --variant sewar --json",
+        "lift-xr score fused.zarr --msi mosaic.tif --srf ikonos --hsi hsi.zarr   no truth",
+    ),
+)
+@click.argument("estimate")
+@click.argument("reference", required=False)
+@click.option(
+    "--ratio",
+    metavar="NUMBER",
+    type=click.FloatRange(min=0, min_open=True),
+    help="HSI pixel size over MSI pixel size, for ERGAS.  [default: from --hsi, if given]",
+)
+@click.option(
+    "--variant",
+    type=click.Choice(get_args(Variant)),
+    default="textbook",
+    show_default=True,
+    help="textbook: the metrics' definitions. sewar: what the published tables compute; cubes in "
+    "0-1, for comparison with those tables only.",
+)
+@click.option(
+    "--data-range",
+    metavar="PEAK",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Peak for PSNR and SSIM.  [default: 1 for reflectance; else each band's largest value, "
+    "for which all of REFERENCE is read first and kept in memory]",
+)
+@click.option("--msi", metavar="MOSAIC", help="The mosaic; needs --srf. Needs no REFERENCE.")
+@click.option("--srf", metavar="NAME_OR_CSV", help="Response of the mosaic's sensor.")
+@click.option("--hsi", metavar="CUBE", help="The cube; needs no REFERENCE.")
+@options.psf
+@options.sigma
+@options.harmonize
+@options.alpha
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; what is not a number is null.")
+def score(
+    estimate: str,
+    reference: str | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Score ESTIMATE by six metrics against REFERENCE, or against the scenes it was made from.
+
+    RMSE, PSNR, SSIM, UIQI, ERGAS and SAM against a truth on the same grid. Without one, --msi and
+    --hsi tell how well ESTIMATE, seen again by the two sensors, agrees with what they saw; the
+    mosaic's values are first made those of the cube if both are given, as `lift-xr fuse` does.
+    Pixels without data are left out.
+    """
+    _expect_something(reference, chosen["msi"], chosen["srf"], chosen["hsi"])
+    places = {"truth": reference, "msi": chosen["msi"], "hsi": chosen["hsi"]}
+    found, told = _compare(estimate, reference, **chosen)
+    if as_json:
+        click.echo(json.dumps({"estimate": estimate, **_plain(found, places), **told}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for against, values in found.items():
+        console.print(_table(TITLES[against].format(places[against]), values))
+    for line in _remarks(told):
+        console.print(line, style="dim")
+
+
+def _expect_something(
+    reference: str | None, msi: str | None, srf: str | None, hsi: str | None
+) -> None:
+    if reference is None and msi is None and hsi is None:
+        raise click.UsageError("give REFERENCE, or --msi MOSAIC with --srf, or --hsi CUBE")
+    if (msi is None) != (srf is None):
+        raise click.UsageError("--msi and --srf belong together: give both, or none")
+
+
+def _compare(
+    estimate: str,
+    reference: str | None,
+    *,
+    ratio: float | None,
+    variant: Variant,
+    data_range: float | None,
+    msi: str | None,
+    srf: str | None,
+    hsi: str | None,
+    psf: str,
+    sigma: float | None,
+    harmonize: str,
+    alpha: Alpha,
+) -> tuple[Found, dict[str, Any]]:
+    """Make all comparisons: their values, and what else there is to say of them."""
+    from lift_xr.io import open_scene
+    from lift_xr.metrics import hsi_agreement, msi_agreement
+    from lift_xr.metrics import score as scored
+
+    fused = open_scene(estimate)
+    cube = None if hsi is None else open_scene(hsi)
+    made: dict[str, xr.Dataset] = {}
+    told: dict[str, Any] = {}
+    if reference is not None:
+        truth = open_scene(reference)
+        ratio = ratio or _ratio_of(cube, fused)
+        reflectance = truth.attrs.get("units") == "1" and variant == "textbook"
+        data_range = data_range or (1.0 if reflectance else None)
+        scores = scored(fused, truth, ratio=ratio or 1, data_range=data_range, variant=variant)
+        made["truth"] = scores if ratio or variant == "sewar" else scores.drop_vars("ergas")
+        told |= {"ratio": ratio, "variant": variant, "data_range": data_range}
+    if msi is not None:
+        mosaic, told["harmonize"] = _radiometry(open_scene(msi, alpha=alpha), cube, srf, harmonize)
+        made["msi"] = msi_agreement(fused, mosaic, srf)
+    if cube is not None:
+        made["hsi"] = hsi_agreement(fused, cube, psf=psf, sigma=sigma)
+        told |= {"psf": psf, "sigma": sigma}
+    # One after the other: together, dask 2026.8 loses tasks that the three share.
+    return {against: _values(each.compute()) for against, each in made.items()}, told
+
+
+def _ratio_of(cube: xr.DataArray | None, fused: xr.DataArray) -> float | None:
+    from lift_xr.grid import compare
+
+    return None if cube is None else float(compare(cube, fused).ratio_y)
+
+
+def _radiometry(
+    mosaic: xr.DataArray, cube: xr.DataArray | None, srf: Any, method: str
+) -> tuple[xr.DataArray, str]:
+    """Give the mosaic the cube's values, as ``fit`` would; as it is, where there is no cube."""
+    from lift_xr.harmonize import IDENTITY
+    from lift_xr.harmonize import harmonize as match
+    from lift_xr.srf import SRF, apply, match_bands
+
+    if cube is None:
+        return mosaic, IDENTITY.describe()
+    response = match_bands(SRF.of(srf), mosaic)
+    found = match(mosaic, apply(response.sample(cube), cube), method=method)
+    return found.apply(mosaic), found.describe()
+
+
+def _values(found: xr.Dataset) -> dict[str, Any]:
+    """Numbers, and lists of a number a band under the bands' names."""
+    along = {"band": [str(band) for band in found["band"].values]} if "band" in found.dims else {}
+    return along | {str(name): each.values.tolist() for name, each in found.data_vars.items()}
+
+
+def _plain(found: Found, places: dict[str, str | None]) -> dict[str, Any]:
+    """The values with nothing in them that JSON lacks."""
+    return {
+        against: {"path": places[against]}
+        | {
+            name: [_number(each) for each in value] if isinstance(value, list) else _number(value)
+            for name, value in values.items()
+        }
+        for against, values in found.items()
+    }
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(title: str, values: dict[str, Any]) -> Table:
+    """One line a metric: the value, or what the bands' values lie between."""
+    from rich.table import Table
+
+    from lift_xr.metrics.scores import UNITS
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.show_header = False
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column()
+    for name, value in values.items():
+        if name == "band":
+            continue
+        unit = {"1": "", "degree": "degrees"}.get(UNITS.get(name, "1"), UNITS.get(name, ""))
+        for label, number in _lines(name, value, values.get("band", [])):
+            table.add_row(label, number, unit)
+    return table
+
+
+def _lines(name: str, value: Any, bands: list[str]) -> list[tuple[str, str]]:
+    """Give each band a line where they are few; else the middle and both ends."""
+    label = name.upper() if name not in ("correlation", "pixels") else name
+    if not isinstance(value, list):
+        return [(label, _told(value))]
+    if name == "pixels":
+        return [(label, f"{max(value):,}" if value else "0")]
+    if len(bands) <= 16:
+        return [(f"{label} {band}", _told(each)) for band, each in zip(bands, value, strict=True)]
+    known = sorted(each for each in value if math.isfinite(each))
+    if not known:
+        return [(label, "nan")]
+    middle = known[len(known) // 2]
+    return [(label, f"{_told(middle)} ({_told(known[0])} to {_told(known[-1])})")]
+
+
+def _told(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _remarks(told: dict[str, Any]) -> list[str]:
+    """Say what the numbers stand on."""
+    lines = []
+    if "variant" in told:
+        peak = told["data_range"]
+        lines.append(
+            "Metrics of the published tables (sewar)."
+            if told["variant"] == "sewar"
+            else f"PSNR and SSIM with a peak of {peak:g}."
+            if peak
+            else "PSNR and SSIM with the largest value of each band as the peak."
+        )
+        if not told["ratio"] and told["variant"] != "sewar":
+            lines.append("ERGAS needs --ratio.")
+    if "harmonize" in told:
+        lines.append(f"The mosaic's radiometry: {told['harmonize']}.")
+    if "psf" in told:
+        width = f"sigma {told['sigma']:g} pixels" if told["sigma"] else "one HSI pixel wide"
+        lines.append(f"PSF assumed: {told['psf']}, {width}.")
+    return lines

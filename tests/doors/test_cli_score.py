@@ -1,0 +1,119 @@
+"""``lift-xr degrade`` and ``lift-xr score`` do what the library does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+
+import lift_xr
+from lift_xr.cli import main
+from lift_xr.io import open_scene, write_zarr
+from tests.scenes import cube
+
+Files = dict[str, str]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A truth, an estimate of it, and the pair that the truth was degraded to, on disk."""
+    folder = tmp_path_factory.mktemp("scenes")
+    paths = {name: str(folder / f"{name}.zarr") for name in ("truth", "estimate", "hsi", "msi")}
+    truth = cube(33, 35).assign_attrs(units="1")
+    truth = truth.where((truth.y < -3) | (truth.x > 3))
+    write_zarr(truth, paths["truth"], dtype="float32", progress=False)
+    made = run(
+        *("degrade", paths["truth"], "--ratio", 4, "--srf", "rgb-camera"),
+        *("--out-hsi", paths["hsi"], "--out-msi", paths["msi"], "--msi-snr", 40, "--quiet"),
+    )
+    assert made.exit_code == 0, made.output
+    estimate = truth.isel(y=slice(32), x=slice(32)) * 1.02
+    write_zarr(
+        estimate.assign_attrs(truth.attrs), paths["estimate"], dtype="float32", progress=False
+    )
+    return paths
+
+
+def test_degrade_writes_what_the_library_computes(files: Files) -> None:
+    expected = lift_xr.degrade(open_scene(files["truth"]), ratio=4, srf="rgb-camera", msi_snr=40.0)
+    for name, image in zip(("hsi", "msi"), expected, strict=True):
+        found = open_scene(files[name])
+        np.testing.assert_array_equal(found, image)
+        assert found.attrs["degradation"] == image.attrs["degradation"]
+
+
+def test_degrade_says_what_it_wrote_and_writes_over_nothing(files: Files, tmp_path: Path) -> None:
+    places = "--out-hsi", tmp_path / "hsi.zarr", "--out-msi", tmp_path / "msi.zarr"
+    request = "degrade", files["truth"], "--ratio", 8, "--srf", "ikonos:blue,red", "--normalise"
+    first = run(*request, *places)
+    assert first.exit_code == 0, first.output
+    assert "hsi.zarr: 13 x 4 x 4 (band, y, x)" in first.output
+    assert float(open_scene(tmp_path / "msi.zarr").max()) <= 1
+    assert run(*request, *places).exit_code == 2
+    same = run(*request, "--out-hsi", tmp_path / "x", "--out-msi", tmp_path / "x")
+    assert same.exit_code == 2
+    assert "nothing is lost" in same.output
+    assert run(*request, *places, "--overwrite").exit_code == 0
+
+
+def test_score_prints_what_the_library_computes(files: Files) -> None:
+    truth, estimate = (open_scene(files[name]) for name in ("truth", "estimate"))
+    truth = truth.sel(y=estimate.y, x=estimate.x)
+    for variant in ("textbook", "sewar"):
+        result = run("score", files["estimate"], files["estimate"], "--ratio", 4)
+        assert result.exit_code == 0, result.output
+        expected = lift_xr.score(estimate, estimate, ratio=4, data_range=1.0, variant=variant)
+        assert f"{float(expected.ssim):.4g}" in result.output
+    assert "peak of 1" in result.output
+
+
+def test_score_as_json_is_the_library_to_the_last_digit(files: Files, tmp_path: Path) -> None:
+    estimate = open_scene(files["estimate"])
+    dimmed = (estimate * 0.9).assign_attrs(units="DN")
+    write_zarr(dimmed, tmp_path / "other.zarr", dtype="float32", progress=False)
+    result = run("score", files["estimate"], tmp_path / "other.zarr", "--ratio", 4, "--json")
+    found = json.loads(result.output)
+    expected = lift_xr.score(estimate, open_scene(tmp_path / "other.zarr"), ratio=4)
+    assert found["data_range"] is None  # of digital numbers: each band has its peak
+    for name, value in expected.items():
+        assert found["truth"][name] == pytest.approx(float(value), rel=1e-9)
+    equal = json.loads(run("score", files["estimate"], files["estimate"], "--json").output)
+    assert equal["truth"]["psnr"] is None  # infinite
+    assert equal["truth"]["rmse"] == 0
+    assert "ergas" not in equal["truth"]
+
+
+def test_score_without_a_truth_holds_the_result_against_both_images(files: Files) -> None:
+    request = "score", files["estimate"], "--msi", files["msi"], "--srf", "rgb-camera"
+    result = run(*request, "--hsi", files["hsi"], "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    estimate, hsi = open_scene(files["estimate"]), open_scene(files["hsi"])
+    expected: xr.Dataset = lift_xr.hsi_agreement(estimate, hsi)
+    np.testing.assert_allclose(found["hsi"]["rmse"], expected.rmse)
+    assert found["hsi"]["ergas"] == pytest.approx(float(expected.ergas))
+    assert min(found["msi"]["correlation"]) > 0.99
+    assert len(found["msi"]["band"]) == 3
+    shown = run(*request)
+    assert "RMSE R" in shown.output or "RMSE red" in shown.output, shown.output
+    assert "radiometry: none: not asked for" in shown.output
+
+
+def test_score_says_what_it_needs(files: Files) -> None:
+    for request, message in (
+        ((files["estimate"],), "give REFERENCE"),
+        ((files["estimate"], "--msi", files["msi"]), "belong together"),
+        ((files["estimate"], files["hsi"], "--ratio", 4), "reference"),
+        ((files["estimate"], "nowhere.zarr"), "nowhere.zarr"),
+    ):
+        result = run("score", *request)
+        assert result.exit_code == 2, result.output
+        assert message in result.output
