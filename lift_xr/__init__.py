@@ -29,6 +29,7 @@ from lift_xr.metrics import (
 )
 from lift_xr.models import Model, load_model
 from lift_xr.srf import SRF
+from lift_xr.uncertainty import uncertainty
 
 __all__ = [
     "SRF",
@@ -56,6 +57,7 @@ __all__ = [
     "status",
     "synthetic",
     "uiqi",
+    "uncertainty",
     "write_zarr",
 ]
 

@@ -23,6 +23,7 @@ from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import Method, Model, Pairs, expect_method, train_method
 from lift_xr.models.projection import obey_msi
+from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import Sample, draw_pixels
 from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
@@ -250,13 +251,18 @@ def predict(
         without an MSI to compare with.
     """
     _expect_device(device)
-    mosaic = expect_msi(msi, block=block)
-    mosaic = _in_model_order(mosaic, model)
-    _expect_small_blocks(mosaic, model)
-    _warn_of_units(mosaic, model)
+    mosaic = mosaic_for(model, msi, block=block)
     prior = prior_of(model, hsi, mosaic)
     lifted = lift_blocks(mosaic.data, model, device=device, prior=prior)
-    return _label(lifted, mosaic, model)
+    return label(lifted, mosaic, model)
+
+
+def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
+    """Make a scene of a mosaic, with the model's bands in the model's order."""
+    mosaic = _in_model_order(expect_msi(msi, block=block), model)
+    _expect_small_blocks(mosaic, model)
+    _warn_of_units(mosaic, model)
+    return mosaic
 
 
 def train_on_sample(
@@ -279,9 +285,10 @@ def train_on_sample(
     )
     if projected:
         network = obey_msi(network, pairs, seed=seed)
+    trust = calibrate(network, pairs, seed=seed)
     limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
-    return {"network": network, "history": history, "range": limits}
+    return {"network": network, "trust": trust, "history": history, "range": limits}
 
 
 def _expect_sample(sample: Sample, bands: list[Any]) -> None:
@@ -358,9 +365,14 @@ def _assemble(
 ) -> Model:
     """Put the fitted value together: arrays in one place, everything else as JSON."""
     network: DenseNetwork = trained["network"]
+    trust: Trust = trained["trust"]
     if radiometry is not IDENTITY:
         network = network.after(radiometry.gain, radiometry.offset)
-    arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+        trust = trust.after(radiometry.gain, radiometry.offset)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"lift.{name}": array for name, array in network.arrays().items()
+    }
+    arrays |= {f"trust.{name}": array for name, array in trust.arrays().items()}
     for name in ("wavelength", "fwhm"):
         if name in cube.coords:
             arrays[name] = cube[name].to_numpy().astype("float64")
@@ -406,7 +418,7 @@ def _warn_of_units(mosaic: xr.DataArray, model: Model) -> None:
             "to compare with; expected reflectance. If it is, set msi.attrs['units'] = '1'; if "
             "not, fit with the mosaic: fit(hsi, srf, msi=msi)",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -425,7 +437,7 @@ def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
     return mosaic
 
 
-def _label(lifted: Any, mosaic: xr.DataArray, model: Model) -> xr.DataArray:
+def label(lifted: Any, mosaic: xr.DataArray, model: Model) -> xr.DataArray:
     """Give the lifted array its bands, grid, units and history back."""
     about = model.about
     coords: dict[Any, Any] = {

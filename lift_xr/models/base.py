@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.trust import Trust
 from lift_xr.window import Window
 
 FORMAT = "lift_xr model 1"
@@ -63,9 +64,10 @@ class Model:
     Attributes
     ----------
     arrays
-        Everything numeric. ``lift.*`` are the weights; ``wavelength`` and ``fwhm`` (nm) label the
-        bands; ``srf`` (msi_band, band) is the response it was trained through; ``range`` is the
-        lowest and highest value of the training cube, in its units.
+        Everything numeric. ``lift.*`` are the weights; ``trust.*`` tells what errors to expect;
+        ``wavelength`` and ``fwhm`` (nm) label the bands; ``srf`` (msi_band, band) is the response
+        it was trained through; ``range`` is the lowest and highest value of the training cube, in
+        its units.
     about
         Everything else, JSON: method, settings, units, band names, seed, history, versions.
 
@@ -90,6 +92,14 @@ class Model:
         if kind not in LIFTS:
             raise ValueError(f"the model is of kind {kind!r}; this version knows {sorted(LIFTS)}")
         return LIFTS[kind](weights, self.about["network"])
+
+    @cached_property
+    def trust(self) -> Trust:
+        """What errors to expect of it, put together once per process."""
+        prefix = "trust."
+        return Trust.from_arrays(
+            {name[len(prefix) :]: self.arrays[name] for name in self.arrays if name[:6] == prefix}
+        )
 
     @property
     def method(self) -> str:

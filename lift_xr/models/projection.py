@@ -43,9 +43,8 @@ def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
     P is the network's own error, not the covariance of the scene: a network that already agrees
     with m should not have m's noise written into every band.
     """
-    power = (pairs.msi.astype("float64") ** 2).mean(axis=0)
-    noise = np.maximum(power / 10 ** (SNR / 10), np.finfo("float32").tiny)
-    gain = kalman_gain(pairs.srf, error_covariance(network, pairs, seed=seed), noise)
+    covariance = error_covariance(network, pairs, seed=seed)
+    gain = kalman_gain(pairs.srf, covariance, noise_of(pairs))
     kept = np.eye(network.bands) - gain @ pairs.srf
     updated = network.then(kept, np.zeros(network.bands))
     return replace(updated, direct=(updated.direct + gain).astype("float32"))
@@ -59,15 +58,26 @@ def error_covariance(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array
     Directions away from any pixel, not only the neighbours, exaggerate them and let the MSI's
     noise in: up to 0.5 dB.
     """
+    spectra = beyond(pairs, seed=seed)
+    seen = (spectra @ pairs.srf.T.astype("float32")).T  # (msi_band, pixel)
+    errors = network(np.ascontiguousarray(seen[:, None]))[:, 0].T.astype("float64") - spectra
+    return np.asarray(errors.T @ errors / DRAWN)
+
+
+def beyond(pairs: Pairs, *, seed: int) -> npt.NDArray[np.float32]:
+    """Draw spectra beyond the training pixels, away from their neighbours: (pixel, band)."""
     random = np.random.default_rng(seed)
     neighbours = pairs.neighbours
     one = random.integers(0, len(pairs.hsi), DRAWN)
     side = random.integers(0, neighbours.shape[1], DRAWN)
     reach = EXTRAPOLATION * random.random((DRAWN, 1), dtype="float32")
-    spectra = pairs.hsi[one] + reach * (pairs.hsi[one] - neighbours[one, side])
-    seen = (spectra @ pairs.srf.T.astype("float32")).T  # (msi_band, pixel)
-    errors = network(np.ascontiguousarray(seen[:, None]))[:, 0].T.astype("float64") - spectra
-    return np.asarray(errors.T @ errors / DRAWN)
+    return pairs.hsi[one] + reach * (pairs.hsi[one] - neighbours[one, side])
+
+
+def noise_of(pairs: Pairs) -> Array:
+    """Variance of the MSI's noise in each of its bands: (msi_band,)."""
+    power = (pairs.msi.astype("float64") ** 2).mean(axis=0)
+    return np.asarray(np.maximum(power / 10 ** (SNR / 10), np.finfo("float32").tiny))
 
 
 def kalman_gain(srf: Array, covariance: Array, noise: Array) -> Array:

@@ -1,0 +1,156 @@
+"""How far a pixel lies from what training saw, and the error to expect of it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models.pairs import Pairs
+from lift_xr.models.projection import beyond, noise_of
+
+Array = npt.NDArray[np.float64]
+Block = npt.NDArray[np.float32]
+
+COVERAGE = 0.9  # of the errors lie inside the interval
+ANCHORS = 2048  # training pixels that distances are measured from
+EDGE = 0.99  # of the training pixels lie nearer to another one than what is called 1
+BINS = 8  # of distance, with as many drawn pixels each
+LEAST = 1e-6  # a distance of 0 has no logarithm
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What tells how far to trust a model's answer, pixel by pixel.
+
+    Attributes
+    ----------
+    whiten, shift
+        (msi_band, msi_band) and (msi_band,): an MSI pixel m lies at ``whiten @ m + shift``.
+    anchors
+        (anchor, msi_band): where training pixels lie.
+    edge
+        The distance that is called 1.
+    knots, scales
+        (bin,): how the error grows with the distance.
+    half
+        (band,): half the width of the interval where the scale is 1, in units of the cube.
+    """
+
+    whiten: Array
+    shift: Array
+    anchors: Array
+    edge: float
+    knots: Array
+    scales: Array
+    half: Array
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Put together what ``arrays`` took apart."""
+        names = ("whiten", "shift", "anchors", "knots", "scales", "half")
+        parts = {name: np.asarray(arrays[name], "float64") for name in names}
+        return cls(**parts, edge=float(arrays["edge"][0]))
+
+    def arrays(self) -> dict[str, Array]:
+        """Take it apart for a model's file."""
+        names = ("whiten", "shift", "anchors", "knots", "scales", "half")
+        return {name: getattr(self, name) for name in names} | {"edge": np.array([self.edge])}
+
+    def after(self, gain: Array, offset: Array) -> Self:
+        """Take pixels of another radiometry: ``gain * m + offset`` is what training saw."""
+        return replace(self, whiten=self.whiten * gain, shift=self.shift + self.whiten @ offset)
+
+    def distance(self, block: Block) -> Block:
+        """Measure how far pixels lie from what training saw, (msi_band, y, x) to (y, x).
+
+        1 is the edge: training pixels lie that far from each other, but for one in a hundred. NaN
+        where a band is not finite.
+        """
+        pixels = block.reshape(len(block), -1).T.astype("float64")
+        known = np.isfinite(pixels).all(axis=1)
+        found = np.full(len(pixels), np.nan, "float32")
+        found[known] = self._nearest(pixels[known] @ self.whiten.T + self.shift) / self.edge
+        return np.reshape(found, block.shape[1:])
+
+    def error(self, distance: Block) -> Block:
+        """Half the width of the interval that holds 90 % of the errors, (y, x) to (band, y, x)."""
+        scale = np.interp(np.log(distance + LEAST), np.log(self.knots + LEAST), self.scales)
+        return np.asarray(self.half[:, None, None] * scale, "float32")
+
+    def _nearest(self, places: Array) -> Array:
+        return np.asarray(self._tree.query(places)[0])
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.anchors)
+
+
+def calibrate(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Trust:
+    r"""Measure a network's errors on spectra that lie beyond the training pixels.
+
+    Parameters
+    ----------
+    network
+        As it will be used, in the cube's units on both sides.
+    pairs
+        What it was trained on.
+    seed
+        Of the spectra.
+
+    Notes
+    -----
+    A pixel of the mosaic is sharper than one of the cube: it lies beyond a training pixel, on the
+    far side of a neighbour. Spectra drawn there have known answers, as in
+    :func:`~lift_xr.models.projection.error_covariance`. With :math:`d` the distance of the MSI
+    pixel to the nearest training pixel, whitened by the covariance of the training pixels, the
+    error of band :math:`b` is taken to scale as :math:`\sigma_b\, g(d)`, with :math:`\sigma_b` its
+    root mean square and :math:`g` the root mean square of :math:`|e_b| / \sigma_b` at that
+    distance, never falling. The interval is what holds 90 % of the drawn errors, all bands
+    together.
+    """
+    spectra = beyond(pairs, seed=seed)
+    noise = np.sqrt(noise_of(pairs))
+    random = np.random.default_rng([seed, 1])
+    seen = spectra @ pairs.srf.T
+    seen = (seen + noise * random.standard_normal(seen.shape)).astype("float32")
+    errors = np.abs(network(np.ascontiguousarray(seen.T[:, None]))[:, 0].T - spectra)
+    apart = _apart(pairs, noise, bands=network.bands, seed=seed)
+    distance = apart.distance(np.ascontiguousarray(seen.T[:, None]))[0].astype("float64")
+    each = np.sqrt((errors.astype("float64") ** 2).mean(axis=0))
+    each = np.maximum(each, np.finfo("float32").tiny)
+    knots, scales = _growth(distance, np.sqrt(((errors / each) ** 2).mean(axis=1)))
+    grown = replace(apart, knots=knots, scales=scales, half=each)
+    half = grown.error(distance[None].astype("float32"))[:, 0].T
+    half = np.maximum(half, np.finfo("float32").tiny)
+    return replace(grown, half=each * np.quantile(errors / half, COVERAGE))
+
+
+def _apart(pairs: Pairs, noise: Array, *, bands: int, seed: int) -> Trust:
+    """Measure distances between training pixels; what errors do there is not known yet."""
+    pixels = pairs.msi.astype("float64")
+    covariance = np.atleast_2d(np.cov(pixels.T, bias=True)) + np.diag(noise**2)
+    whiten = np.linalg.cholesky(np.linalg.inv(covariance)).T
+    chosen = np.random.default_rng([seed, 2]).permutation(len(pixels))[:ANCHORS]
+    anchors = pixels[np.sort(chosen)] @ whiten.T
+    nothing = Trust(
+        whiten, np.zeros(len(whiten)), anchors, 1.0, np.ones(1), np.ones(1), np.ones(bands)
+    )
+    others = np.asarray(nothing._tree.query(anchors, k=min(2, len(anchors)))[0])
+    edge = float(np.quantile(others.reshape(len(anchors), -1)[:, -1], EDGE))
+    return replace(nothing, edge=max(edge, LEAST))
+
+
+def _growth(distance: Array, errors: Array) -> tuple[Array, Array]:
+    """Find the root-mean-square error in bins of distance, never falling."""
+    bins = np.array_split(np.argsort(distance, kind="stable"), BINS)
+    knots = np.array([np.median(distance[each]) for each in bins])
+    scales = np.array([np.sqrt((errors[each] ** 2).mean()) for each in bins])
+    return knots, np.maximum.accumulate(scales)

@@ -1,0 +1,125 @@
+"""How far to trust each pixel of a lifted scene: its distance from training, its likely error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+
+from lift_xr.fuse import label, mosaic_for
+from lift_xr.models import Model
+from lift_xr.models.trust import COVERAGE
+from lift_xr.scene import BLOCK
+
+
+def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BLOCK) -> xr.Dataset:
+    r"""Tell how far each pixel lies from what training saw, and what error to expect of it.
+
+    Parameters
+    ----------
+    model, msi, block
+        As :func:`predict` takes them.
+
+    Returns
+    -------
+    Dataset
+        Lazy, on the grid of ``msi``; NaN where ``msi`` has no data.
+
+        ``expected_error`` (band, y, x), float32: half the width of the interval around the lifted
+        value that holds the true one with a probability of 90 %, in the units of the model.
+
+        ``distance`` (y, x), float32: how far the MSI pixel lies from the nearest pixel that
+        training saw. Up to 1, training pixels lie that far from each other.
+
+        ``extrapolated`` (y, x), bool: whether ``distance`` is above 1: colours that the cube does
+        not show, where the answer is a guess.
+
+    Raises
+    ------
+    ValueError
+        When the model was made by a version that did not measure its errors.
+    GridError, SpectralError, LayoutError
+        As :func:`predict` does.
+
+    Notes
+    -----
+    The errors are measured in ``fit`` on spectra beyond the training pixels, whose answers are
+    known, and depend on the distance: see :func:`lift_xr.models.trust.calibrate`. They know
+    nothing of what those spectra do not show: two materials of one colour, shadows the cube is too
+    coarse for, an MSI that is out of place. Seamless, as the lifted scene is: a pixel's numbers
+    depend on the pixel alone. With ``consistency="both"`` they are those before the cube is looked
+    at again.
+
+    Examples
+    --------
+    >>> import lift_xr
+    >>> scene = lift_xr.synthetic.scene(shape=(320, 320), ratio=20)
+    >>> model = lift_xr.fit(scene.hsi, scene.srf, method="linear")
+    >>> told = lift_xr.uncertainty(model, scene.msi)
+    >>> sorted(told.data_vars)
+    ['distance', 'expected_error', 'extrapolated']
+    """
+    _expect_measured(model)
+    mosaic = mosaic_for(model, msi, block=block)
+    distance = _distance(mosaic.data, model)
+    error = label(_error(distance, model), mosaic, model)
+    error.attrs |= {"long_name": f"half width of the {COVERAGE:.0%} interval"}
+    flat = {name: each for name, each in error.coords.items() if "band" not in each.dims}
+    dims = [dim for dim in mosaic.dims if dim != "band"]
+    attrs = {"long_name": "distance from the nearest training pixel", "units": "1"}
+    apart = xr.DataArray(distance, flat, dims, attrs=attrs)
+    told = {"expected_error": error, "distance": apart, "extrapolated": (apart > 1).drop_attrs()}
+    return xr.Dataset(told)
+
+
+def _expect_measured(model: Model) -> None:
+    if "trust.edge" not in model.arrays:
+        raise ValueError(
+            f"the model {model.digest[:12]} does not say what errors to expect; expected one "
+            "fitted by this version. Fit it again: lift_xr.fit(hsi, srf)"
+        )
+
+
+def _distance(msi: da.Array, model: Model) -> da.Array:
+    axis = msi.ndim - 3
+    found: da.Array = da.map_blocks(
+        _distance_of_block,
+        msi,
+        model=dask.delayed(model, pure=True),
+        drop_axis=axis,
+        dtype="float32",
+        meta=np.empty((0,) * (msi.ndim - 1), "float32"),
+        name=f"distance-{tokenize(msi, model)}",
+    )
+    return found
+
+
+def _distance_of_block(block: Any, *, model: Model) -> Any:
+    images = block.reshape(-1, *block.shape[-3:])
+    found = np.stack([model.trust.distance(image) for image in images])
+    return found.reshape(*block.shape[:-3], *block.shape[-2:])
+
+
+def _error(distance: da.Array, model: Model) -> da.Array:
+    axis = distance.ndim - 2
+    found: da.Array = da.map_blocks(
+        _error_of_block,
+        distance,
+        model=dask.delayed(model, pure=True),
+        new_axis=axis,
+        chunks=(*distance.chunks[:-2], (model.bands,), *distance.chunks[-2:]),
+        dtype="float32",
+        meta=np.empty((0,) * (distance.ndim + 1), "float32"),
+        name=f"expected-error-{tokenize(distance.name, model)}",
+    )
+    return found
+
+
+def _error_of_block(distance: Any, *, model: Model) -> Any:
+    images = distance.reshape(-1, *distance.shape[-2:])
+    found = np.stack([model.trust.error(image) for image in images])
+    return found.reshape(*distance.shape[:-2], *found.shape[1:])

@@ -1,0 +1,100 @@
+"""What is said of the errors is true of errors that were not looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lift_xr.models import Pairs, train_method
+from lift_xr.models.trust import COVERAGE, Trust, calibrate
+
+
+def mixtures(count: int, *, seed: int, sharp: float = 1.0) -> np.ndarray:
+    """Spectra of four materials; those of a sharp image are purer."""
+    random = np.random.default_rng(seed)
+    pure = np.random.default_rng(7).random((4, 12))
+    shares = random.dirichlet(np.full(4, 2 / sharp), count)
+    return (shares @ pure).astype("float32")
+
+
+def fitted(*, seed: int = 0) -> tuple[Pairs, object]:
+    srf = np.kron(np.eye(3), np.full((1, 4), 0.25))
+    pairs = Pairs(mixtures(400, seed=1), srf, "1")
+    network, _ = train_method("linear", pairs, seed=seed, device="cpu")
+    return pairs, network
+
+
+@pytest.fixture(scope="module")
+def trust() -> Trust:
+    pairs, network = fitted()
+    return calibrate(network, pairs, seed=0)
+
+
+def as_block(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.T[:, None].astype("float32"))
+
+
+def test_the_interval_holds_nine_errors_of_ten(trust: Trust) -> None:
+    pairs, network = fitted()
+    truth = mixtures(3000, seed=5, sharp=2.0)
+    msi = truth @ pairs.srf.T
+    error = np.abs(network(as_block(msi))[:, 0].T - truth)
+    half = trust.error(trust.distance(as_block(msi)))[:, 0].T
+    assert COVERAGE - 0.05 < (error <= half).mean() <= 1
+
+
+def test_training_pixels_are_near_and_foreign_colours_far(trust: Trust) -> None:
+    pairs, _ = fitted()
+    near = trust.distance(as_block(pairs.msi))
+    assert near.max() < 2
+    far = trust.distance(as_block(pairs.msi + np.array([0.9, -0.9, 0.9])))
+    assert far.min() > 10
+
+
+def test_the_expected_error_never_falls_with_distance(trust: Trust) -> None:
+    distance = np.linspace(0, 50, 500, dtype="float32")[None]
+    error = trust.error(distance)
+    assert (np.diff(error, axis=-1) >= 0).all()
+    assert error[..., -1].max() > error[..., 0].max()
+
+
+def test_nodata_has_no_distance_and_no_error(trust: Trust) -> None:
+    block = np.full((3, 2, 2), 0.4, "float32")
+    block[1, 0, 1] = np.nan
+    block[2, 1, 0] = np.inf
+    distance = trust.distance(block)
+    assert np.isnan(distance).tolist() == [[False, True], [True, False]]
+    assert (np.isnan(trust.error(distance)) == np.isnan(distance)).all()
+
+
+def test_another_radiometry_is_the_same_place(trust: Trust) -> None:
+    gain, offset = np.array([2.0, 0.5, 1.5]), np.array([0.1, 0.0, -0.2])
+    block = np.random.default_rng(3).random((3, 4, 5)).astype("float32")
+    other = ((block - offset[:, None, None]) / gain[:, None, None]).astype("float32")
+    np.testing.assert_allclose(
+        trust.after(gain, offset).distance(other), trust.distance(block), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_it_comes_back_from_its_arrays_the_same(trust: Trust) -> None:
+    block = np.random.default_rng(4).random((3, 6, 6)).astype("float32")
+    again = Trust.from_arrays(trust.arrays())
+    distance = trust.distance(block)
+    np.testing.assert_array_equal(again.distance(block), distance)
+    np.testing.assert_array_equal(again.error(distance), trust.error(distance))
+
+
+def test_the_same_seed_measures_the_same(trust: Trust) -> None:
+    pairs, network = fitted()
+    again = calibrate(network, pairs, seed=0)
+    for name, array in trust.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array)
+
+
+def test_one_msi_band_and_one_pixel_are_enough() -> None:
+    srf = np.full((1, 12), 1 / 12)
+    for count in (1, 2, 30):
+        pairs = Pairs(mixtures(count, seed=2), srf, "1")
+        network, _ = train_method("linear", pairs, seed=0, device="cpu")
+        found = calibrate(network, pairs, seed=0)
+        assert all(np.isfinite(array).all() for array in found.arrays().values())
