@@ -153,15 +153,16 @@ def test_a_raster_in_other_blocks_is_read_by_windows_through_nodata_and_alpha(tm
     scene = located(EDGE, EDGE, spacing=2.0)[:3].rio.write_crs(32615)
     raster = xr.DataArray(values, dims=scene.dims, coords={"y": scene.y, "x": scene.x})
     raster.rio.write_crs(32615).rio.to_raster(tmp_path / "m.tif", photometric="RGB", ALPHA="YES")
+
+    def fused(block: int) -> xr.DataArray:
+        opened = open_scene(tmp_path / "m.tif", block=block, alpha="mask")
+        return lift_xr.predict(model, opened.assign_attrs(units="1"))
+
     stores = [
-        write_zarr(
-            lift_xr.predict(model, open_scene(tmp_path / "m.tif", block=block, alpha="mask")),
-            tmp_path / f"{block}.zarr",
-            shard=SHARD,
-        )
+        write_zarr(fused(block), tmp_path / f"{block}.zarr", shard=SHARD, dtype="float32")
         for block in (SHARD, 50)
     ]
-    lazy = lift_xr.predict(model, open_scene(tmp_path / "m.tif", block=50, alpha="mask"))
+    lazy = fused(50)
     again = lifted_from(lazy.data).again(((50,), (64, 64, 32), (64, 64, 32)))
     names = set(again.dask.layers) - {name for name in again.dask.layers if "note-" in name}
     assert not any(name.startswith(("concatenate", "rechunk")) for name in names)

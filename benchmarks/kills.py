@@ -1,0 +1,269 @@
+"""Kill runs with SIGKILL at random moments, finish them, and compare them with one left alone.
+
+Three ways to be killed: the whole run (one process of two threads), one worker of a cluster of two
+(the run goes on), and one of four processes that share a store (``part=(i, 4)``; the others go on).
+Every kill has a store of its own, which is then finished and compared file by file. A diary that
+the tasks keep tells which shards were started; the record, read right after the kill, which were
+done. What was started and not done was in flight: no more than that may be started again.
+
+    python benchmarks/kills.py --kills 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+
+import lift_xr
+from lift_xr import synthetic
+from lift_xr.io.record import DONE, all_progress
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
+PARTS = 4
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one run reads, writes and keeps its diary."""
+
+    inputs: Path
+    store: Path
+    diary: Path
+    shard: int
+
+    def started(self) -> list[Index]:
+        """List the shards that tasks began with, as often as they did."""
+        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
+        return [(0, *map(int, line.split()[1:])) for line in lines]
+
+    def started_by(self, pid: int) -> set[Index]:
+        """List the shards that one process began with."""
+        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
+        return {(0, *map(int, line.split()[1:])) for line in lines if line.split()[0] == str(pid)}
+
+    def done(self) -> set[Index]:
+        """List the shards of full resolution that the record calls done."""
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            return set(map(tuple, np.argwhere(all_progress(self.store)[0].states == DONE)))
+        return set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one kill did."""
+
+    in_flight: int
+    redone: int
+    same: bool
+
+
+def note(block: np.ndarray, *, diary: str, block_id: tuple[int, ...] = ()) -> np.ndarray:
+    """Write down which shard is begun, in one line that nobody else's can cut in two."""
+    with open(diary, "a", buffering=1) as file:
+        file.write(f"{os.getpid()} {block_id[-2]} {block_id[-1]}\n")
+    return block
+
+
+def fused(place: Place) -> xr.DataArray:
+    """The lifted mosaic, whose tasks keep a diary."""
+    msi = lift_xr.open_scene(place.inputs / "msi.zarr")
+    noted = msi.data.map_blocks(
+        note, diary=str(place.diary), dtype="float32", meta=np.empty((0, 0, 0), "float32")
+    )
+    model = lift_xr.load_model(place.inputs / "model.lift")
+    return lift_xr.predict(model, msi.copy(data=noted), device="cpu")
+
+
+def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
+    """Write the store, or what is left of it."""
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        write_anywhere(place, **settings)
+
+
+def write_anywhere(place: Place, **settings: Any) -> None:
+    """Write it wherever dask runs tasks."""
+    settings |= {"shard": place.shard, "scale_factor": 1e-3, "progress": False}
+    lift_xr.write_zarr(fused(place), place.store, **settings)
+
+
+def kill_whole_run(place: Place, moment: float) -> int | None:
+    """Kill the one process that writes; say how many shards were in flight, None if none was."""
+    process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
+    process.start()
+    process.join(moment)
+    in_time = process.is_alive()
+    process.kill()
+    process.join()
+    in_flight = len(set(place.started()) - place.done())
+    write(place, resume=True)
+    return in_flight if in_time else None
+
+
+def kill_one_part(place: Place, moment: float, *, which: int) -> int | None:
+    """Kill one of the processes that share the store; the others go on, then it is run again."""
+    run = partial(PROCESSES.Process, target=write, args=(place,))
+    parts = [run(kwargs={"part": (i, PARTS), "threads": 1}) for i in range(1, PARTS + 1)]
+    for each in parts:
+        each.start()
+    killed = parts[which % PARTS]
+    killed.join(moment)
+    in_time = killed.is_alive()
+    killed.kill()
+    killed.join()
+    in_flight = len(place.started_by(killed.pid or 0) - place.done())
+    for each in parts:
+        each.join()
+    write(place, threads=1, part=(which % PARTS + 1, PARTS))
+    return in_flight if in_time else None
+
+
+def kill_one_worker(place: Place, moment: float, *, which: int, client: Any) -> int | None:
+    """Kill a worker of a cluster while a run goes on: it finishes by itself."""
+    client.wait_for_workers(2)
+    pids = sorted(client.run(os.getpid).values())
+    left = list[int]()
+    over = threading.Event()
+
+    def kill() -> None:
+        if not over.wait(moment):
+            pid = pids[which % 2]
+            os.kill(pid, 9)
+            left.append(len(place.started_by(pid) - place.done()))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    write_anywhere(place)
+    over.set()
+    killer.join()
+    return left[0] if left else None
+
+
+def main() -> None:
+    """Kill, finish, compare; print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50, help="in all, shared by the modes")
+    parser.add_argument("--modes", default="run,worker,part")
+    parser.add_argument("--edge", type=int, default=1280, help="of the mosaic, in pixels")
+    parser.add_argument("--shard", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = prepare(Path(folder), told.edge, told.shard)
+        place = Place(inputs, Path(folder, "whole.zarr"), Path(folder, "diary"), told.shard)
+        write(place)
+        whole, shards = files_of(place.store), len(place.started())
+        print(f"{shards} shards of {told.shard} x {told.shard} pixels, seed {told.seed}\n")
+        print(
+            "| killed | kills | same bytes | in flight, in all | most | redone | more than that |"
+        )
+        print("|---|---:|---:|---:|---:|---:|---:|")
+        modes = told.modes.split(",")
+        for number, mode in enumerate(modes):
+            kills = told.kills // len(modes) + (number < told.kills % len(modes))
+            moments = random.Random(f"{told.seed} {mode}")
+            with killing(mode) as kill:
+                outcomes = trials(kill, place, whole, shards, kills=kills, moments=moments)
+            print(row(mode, outcomes), flush=True)
+
+
+def prepare(folder: Path, edge: int, shard: int) -> Path:
+    """Make a mosaic and a model for it."""
+    scene = synthetic.scene(shape=(edge, edge), ratio=20)
+    model = lift_xr.fit(scene.hsi, scene.srf, method="linear", progress=False)
+    model.save(folder / "model.lift")
+    msi = (scene.msi / 255).assign_attrs(units="1")
+    lift_xr.write_zarr(msi, folder / "msi.zarr", shard=shard, progress=False)
+    return folder
+
+
+@contextlib.contextmanager
+def killing(mode: str) -> Any:
+    """Make ready to be killed in one way."""
+    if mode != "worker":
+        yield {"run": lambda place, moment, which: kill_whole_run(place, moment)}.get(
+            mode, kill_one_part
+        )
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set(
+            {"scheduler": None, "distributed.worker.multiprocessing-method": "forkserver"}
+        ),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield partial(kill_one_worker, client=client)
+
+
+def trials(
+    kill: Callable[..., int | None],
+    place: Place,
+    whole: dict[str, bytes],
+    shards: int,
+    *,
+    kills: int,
+    moments: random.Random,
+) -> list[Outcome]:
+    """Kill until enough kills came in time, each within what a run takes that nobody kills."""
+    folder = place.store.parent
+    calm = Place(place.inputs, folder / "calm.zarr", folder / "calm", place.shard)
+    start = time.perf_counter()
+    kill(calm, 1e6, which=0)
+    lasts = time.perf_counter() - start
+    shutil.rmtree(calm.store)
+    outcomes = list[Outcome]()
+    while len(outcomes) < kills:
+        name = f"{len(outcomes)}-{moments.random()}"
+        here = Place(place.inputs, folder / f"{name}.zarr", folder / name, place.shard)
+        in_flight = kill(here, moments.uniform(0, lasts), which=moments.randrange(PARTS))
+        if in_flight is not None:
+            redone = len(here.started()) - shards
+            outcomes.append(Outcome(in_flight, redone, files_of(here.store) == whole))
+        shutil.rmtree(here.store)
+    return outcomes
+
+
+def row(mode: str, outcomes: list[Outcome]) -> str:
+    """One row of the table."""
+    says = {"run": "the whole run", "worker": "1 of 2 workers", "part": f"1 of {PARTS} parts"}
+    cells = (
+        says[mode],
+        len(outcomes),
+        sum(each.same for each in outcomes),
+        sum(each.in_flight for each in outcomes),
+        max(each.in_flight for each in outcomes),
+        sum(each.redone for each in outcomes),
+        sum(max(0, each.redone - each.in_flight) for each in outcomes),
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    """Read a whole store."""
+    files = (each for each in store.rglob("*") if each.is_file())
+    return {str(each.relative_to(store)): each.read_bytes() for each in files}
+
+
+if __name__ == "__main__":
+    main()
