@@ -180,9 +180,7 @@ class Selection:
         return _lift(self.network, block, device, self.rows)
 
 
-def _lift(
-    network: DenseNetwork, block: Array, device: str, rows: tuple[int, ...] | None
-) -> Array:
+def _lift(network: DenseNetwork, block: Array, device: str, rows: tuple[int, ...] | None) -> Array:
     """Lift one block to the bands at ``rows``; None for all."""
     assert block.shape[0] == network.msi_bands, (block.shape, network.msi_bands)
     pixels = block.reshape(network.msi_bands, -1)

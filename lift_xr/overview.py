@@ -72,8 +72,8 @@ def _means(strip: np.ndarray, packing: Packing) -> np.ndarray:
             means[count == 0] = packing.fill
         if packing.packed:
             np.rint(means, out=means)
-            if isinstance(packing, Codes):  # data must not become nodata where that lies amid it
-                means[(means == packing.fill) & (count != 0) & ~np.bool_(_missing_nothing(packing))] += 1
+            if isinstance(packing, Codes) and packing.nodata is not None:
+                means[(means == packing.fill) & (count != 0)] += 1  # codes of data may lie around
         stored: np.ndarray = means.astype(strip.dtype)
     return stored
 
