@@ -125,6 +125,8 @@ def _write_pixels(
     for level, layout in enumerate(layouts):
         template = _template(_at_level(scene, level), layout.shape).assign_attrs(told.arrays[level])
         encoding = _encoding(template, layout, blueprint.packing)
+        if isinstance(blueprint.packing, Codes):
+            template = _as_codes(template, blueprint.packing)
         _write(template, root, str(level), encoding, told.groups[level])
     flags = _flags(scene, layouts[0])
     flags = flags.assign_attrs(told.arrays[0])
@@ -191,6 +193,15 @@ def _with_crs(template: xr.DataArray) -> xr.DataArray:
     return template
 
 
+def _as_codes(template: xr.DataArray, packing: Codes) -> xr.DataArray:
+    """Describe integers that are kept as they are: xarray is not to encode them again."""
+    told: dict[str, Any] = {"_FillValue": packing.nodata}
+    if packing.scale_factor != 1 or packing.add_offset != 0:
+        told |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
+    coded = template.astype(packing.dtype)
+    return coded.assign_attrs({key: each for key, each in told.items() if each is not None})
+
+
 def _at_level(scene: xr.DataArray, level: int) -> xr.DataArray:
     """The scene as coarse as a level is: the same corner, pixels doubled, none left out."""
     if level == 0:
@@ -237,12 +248,12 @@ def _encoding(template: xr.DataArray, layout: Layout, packing: Packing) -> dict[
         "dtype": packing.dtype,
         "chunks": layout.chunk,
         "shards": layout.shard if layout.sharded else None,
-        "_FillValue": packing.fill,
         "fill_value": packing.fill,
     }
-    if isinstance(packing, Codes) and packing.nodata is None:
-        pixels["_FillValue"] = None
-    if packing.packed and (packing.scale_factor != 1 or packing.add_offset != 0):
+    if isinstance(packing, Codes):
+        return _with_coordinates(template, pixels)
+    pixels["_FillValue"] = packing.fill
+    if packing.packed:
         pixels |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
     return _with_coordinates(template, pixels)
 

@@ -241,6 +241,11 @@ class LiftedArray(da.Array):  # type: ignore[misc]  # dask is untyped
         made: LiftedArray = cls(blocks.dask, blocks.name, blocks.chunks, meta=blocks._meta)
         return made
 
+    def copy(self) -> LiftedArray:
+        """The same array; xarray makes one where it copies a scene."""
+        made: LiftedArray = type(self)(self.dask, self.name, self.chunks, meta=self._meta)
+        return made
+
     def __getitem__(self, index: Any) -> da.Array:
         """Index as any dask array."""
         entries = index if isinstance(index, tuple) else (index,)

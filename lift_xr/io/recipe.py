@@ -178,14 +178,17 @@ def _labels(source: Any, root: zarr.Group) -> tuple[xr.Dataset, list[str], dict[
         raise _damaged(source, "it has no labels")
     expect_safe(group)
     consolidated = root.metadata.consolidated_metadata is not None
-    labels = xr.open_dataset(
-        source,
-        engine="zarr",
-        group=RECIPE,
-        chunks=None,
-        decode_coords="all",
-        consolidated=consolidated,
-    )
+    try:
+        labels = xr.open_dataset(
+            source,
+            engine="zarr",
+            group=RECIPE,
+            chunks=None,
+            decode_coords="all",
+            consolidated=consolidated,
+        )
+    except (ValueError, KeyError, TypeError) as problem:
+        raise _damaged(source, f"its labels cannot be read ({problem})") from problem
     dims, attrs = labels.attrs.get("dims"), labels.attrs.get("attrs")
     if dims not in (["band", "y", "x"], ["time", "band", "y", "x"]) or not isinstance(attrs, dict):
         raise _damaged(source, "it does not say what it makes")
