@@ -220,7 +220,13 @@ def _mosaic(
     sizes = {dim: labels.sizes[dim] for dim in dims if dim != "band"}
     if [sizes.get(dim, size) for dim, size in zip(dims, data.shape, strict=True)] != [*data.shape]:
         raise _damaged(source, "its labels are not those of its mosaic")
-    return xr.DataArray(data, coords, dims, name=VARIABLE)
+    mosaic = xr.DataArray(data, coords, dims, name=VARIABLE)
+    mosaic.encoding = {"dtype": form.array.dtype} | {
+        "scale_factor": form.scale,
+        "add_offset": form.offset,
+        "_FillValue": form.nodata[0] if form.nodata else None,
+    }
+    return mosaic
 
 
 def _blocks(form: Decoded, block: int) -> da.Array:
