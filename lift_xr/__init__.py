@@ -15,7 +15,7 @@ from lift_xr.blind import estimate_srf
 from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
-from lift_xr.io import WriteFailed, open_scene, status, write_zarr
+from lift_xr.io import WriteFailed, load_model, open_scene, status, write_zarr
 from lift_xr.metrics import (
     ergas,
     hsi_agreement,
@@ -27,7 +27,7 @@ from lift_xr.metrics import (
     ssim,
     uiqi,
 )
-from lift_xr.models import Model, load_model
+from lift_xr.models import Model
 from lift_xr.srf import SRF
 from lift_xr.uncertainty import uncertainty
 

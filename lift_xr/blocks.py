@@ -186,7 +186,7 @@ def _beside(
     if prior is None:
         return (), None
     touched = [
-        tuple(_cells_around(span, prior.ratio, offset, reach) for span in spans)
+        tuple(cells_around(span, prior.ratio, offset, reach) for span in spans)
         for spans, offset in zip(wide, prior.offset, strict=True)
     ]
     corners = tuple(
@@ -210,7 +210,7 @@ def _beside(
     return (windows(cells, *spans),), corners
 
 
-def _cells_around(span: Span, ratio: int, offset: int, reach: int) -> Span:
+def cells_around(span: Span, ratio: int, offset: int, reach: int) -> Span:
     """Find the cells that cover a span of pixels, and ``reach`` more on both sides."""
     first = (span[0] - offset) // ratio
     last = -((offset - span[1]) // ratio)

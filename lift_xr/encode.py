@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lift_xr.packing import GREATEST_CODE, MISSING, Packing
+from lift_xr.packing import GREATEST_CODE, MISSING, Codes, Packing
 
 NODATA, OUTSIDE, CLIPPED = 1, 2, 4
 MEANINGS = {"nodata": NODATA, "outside_training_range": OUTSIDE, "clipped": CLIPPED}
@@ -30,7 +30,7 @@ class Encoded:
         How many values were.
     """
 
-    codes: npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+    codes: npt.NDArray[np.integer] | npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
     clipped: int
 
@@ -45,6 +45,8 @@ def encode_block(
     trained
         The least and the greatest value the model was trained on, in the units of the block.
     """
+    if isinstance(packing, Codes):
+        return _as_it_is(block, packing)
     codes = block.astype(packing.dtype, copy=False) if not packing.packed else None
     packed = np.empty(block.shape, packing.dtype) if codes is None else None
     flags = np.empty((*block.shape[:-3], *block.shape[-2:]), "uint8")
@@ -58,6 +60,15 @@ def encode_block(
     stored = codes if packed is None else packed
     assert stored is not None
     return Encoded(stored, flags, clipped)
+
+
+def _as_it_is(block: np.ndarray, packing: Codes) -> Encoded:
+    """Keep a block of codes, and flag its pixels of nodata."""
+    assert block.dtype == packing.dtype, (block.dtype, packing.dtype)
+    flags = np.zeros((*block.shape[:-3], *block.shape[-2:]), "uint8")
+    if packing.nodata is not None:
+        flags[(block == packing.nodata).any(axis=-3)] = NODATA
+    return Encoded(block, flags, 0)
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:

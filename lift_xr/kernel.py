@@ -8,7 +8,7 @@ matrix products of different widths round differently, and a pixel must not depe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -91,15 +91,11 @@ class DenseNetwork:
         A pixel that is not finite in every MSI band becomes NaN in every band.
         """
         assert prior is None, "the network looks at nothing but the pixel"
-        assert block.shape[0] == self.msi_bands, (block.shape, self.msi_bands)
-        pixels = block.reshape(self.msi_bands, -1)
-        lifted = np.empty((self.bands, pixels.shape[1]), np.float32)
-        if device == "cuda":
-            _lift_on_gpu(self, pixels, lifted)
-        else:
-            with one_blas_thread(), np.errstate(invalid="ignore", over="ignore"):
-                _lift_on_cpu(self, pixels, lifted)
-        return lifted.reshape(self.bands, *block.shape[1:])
+        return _lift(self, block, device, None)
+
+    def select(self, bands: Sequence[int]) -> Selection:
+        """The same network for some of its bands: by their positions, in any order."""
+        return Selection(self, tuple(range(self.bands)[band] for band in bands))
 
     # ---- what is affine in the input or the output folds into the arrays
 
@@ -159,6 +155,43 @@ class DenseNetwork:
             raise ValueError(
                 f"the network's arrays or settings are incomplete: {problem}"
             ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some bands of a network, to the bit as the whole network gives them.
+
+    The hidden layers are the whole network's; of the last product, only the rows asked for.
+
+    Parameters
+    ----------
+    network
+        Of all bands.
+    rows
+        Positions of the bands wanted, from 0.
+    """
+
+    network: DenseNetwork
+    rows: tuple[int, ...]
+
+    def __call__(self, block: Array, device: str = "cpu", prior: Window | None = None) -> Array:
+        """Lift one block: (msi_band, y, x) to (selected band, y, x), float32."""
+        assert prior is None, "the network looks at nothing but the pixel"
+        return _lift(self.network, block, device, self.rows)
+
+
+def _lift(network: DenseNetwork, block: Array, device: str, rows: tuple[int, ...] | None) -> Array:
+    """Lift one block to the bands at ``rows``; None for all."""
+    assert block.shape[0] == network.msi_bands, (block.shape, network.msi_bands)
+    pixels = block.reshape(network.msi_bands, -1)
+    bands = network.bands if rows is None else len(rows)
+    lifted = np.empty((bands, pixels.shape[1]), np.float32)
+    if device == "cuda":
+        _lift_on_gpu(network, pixels, lifted, rows)
+    else:
+        with one_blas_thread(), np.errstate(invalid="ignore", over="ignore"):
+            _lift_on_cpu(network, pixels, lifted, rows)
+    return lifted.reshape(bands, *block.shape[1:])
 
 
 def _assemble(arrays: Mapping[str, Array], settings: Mapping[str, Any]) -> DenseNetwork:
@@ -239,18 +272,41 @@ class _Scratch:
         return cls(stack, first, second, np.empty((width, TILE), np.float32))
 
 
-def _lift_on_cpu(network: DenseNetwork, pixels: Array, lifted: Array) -> None:
+def _lift_on_cpu(
+    network: DenseNetwork, pixels: Array, lifted: Array, rows: tuple[int, ...] | None
+) -> None:
     layers, final = _with_bias(network)
+    taken = list(range(network.bands))
+    if rows is not None:
+        final, taken = _fewest_rows(final, rows)
+    whole = taken == list(range(len(final)))
     scratch = _Scratch.of(network)
-    padded = np.empty((network.bands, TILE), np.float32)
+    padded = np.empty((len(final), TILE), np.float32)
     for start in range(0, pixels.shape[1], TILE):
         part = pixels[:, start : start + TILE]
         columns = part.shape[1]
         scratch.stack[: network.msi_bands, :columns] = part
-        out = lifted[:, start : start + TILE] if columns == TILE else padded
+        out = lifted[:, start : start + TILE] if whole and columns == TILE else padded
         _lift_tile(network, layers, final, scratch, out)
-        if columns < TILE:
-            lifted[:, start:] = padded[:, :columns]
+        if out is padded:
+            lifted[:, start : start + TILE] = padded[taken, :columns]
+
+
+def _fewest_rows(final: Array, rows: tuple[int, ...]) -> tuple[Array, list[int]]:
+    """Choose what of the last product to compute for ``rows``, and where they are in it.
+
+    Libraries of matrix products may round a row differently in a product of fewer rows, so it is
+    tried, on this machine and these numbers: where one bit differs, all rows are computed. One
+    row alone is a product of another kind nearly everywhere, so it gets company.
+    """
+    wanted = list(rows) if len(rows) > 1 else [*rows, *rows]
+    if len(wanted) < len(final):
+        shape = (final.shape[1], TILE)
+        tile = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        few = np.ascontiguousarray(final[wanted])
+        if np.array_equal(few @ tile, (final @ tile)[wanted]):
+            return few, list(range(len(rows)))
+    return final, list(rows)
 
 
 def _with_bias(network: DenseNetwork) -> tuple[list[Array], Array]:
@@ -303,7 +359,9 @@ def _dense(
 # ---- a GPU: the same products through torch, wider tiles
 
 
-def _lift_on_gpu(network: DenseNetwork, pixels: Array, lifted: Array) -> None:
+def _lift_on_gpu(
+    network: DenseNetwork, pixels: Array, lifted: Array, rows: tuple[int, ...] | None
+) -> None:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False  # TF32 keeps 10 bits of mantissa
@@ -319,6 +377,8 @@ def _lift_on_gpu(network: DenseNetwork, pixels: Array, lifted: Array) -> None:
             if layers:
                 out = out.addmm_(output, _hidden_on_gpu(network, layers, tile))
             out = out.clamp_(network.low, network.high)
+            if rows is not None:  # of all of them: the last product is little of the work
+                out = out[list(rows)]
             lifted[:, start : start + GPU_TILE] = out[:, : part.shape[1]].cpu().numpy()
 
 

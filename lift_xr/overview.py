@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lift_xr.packing import Packing
+from lift_xr.packing import Codes, Packing
 
 STRIP = 128  # rows averaged together, an even number: they stay in the cache between passes
 
@@ -43,16 +43,24 @@ def halve(stored: np.ndarray, packing: Packing) -> np.ndarray:
 
 
 def _even(strip: np.ndarray, packing: Packing) -> np.ndarray:
-    """Fill the last cells up with nodata."""
+    """Fill the last cells up with nodata; with what is in them, where nothing stands for nodata."""
     if not any(size % 2 for size in strip.shape):
         return strip
+    if _missing_nothing(packing):
+        return np.pad(strip, [(0, size % 2) for size in strip.shape], mode="edge")
     return np.pad(strip, [(0, size % 2) for size in strip.shape], constant_values=packing.fill)
 
 
+def _missing_nothing(packing: Packing) -> bool:
+    return isinstance(packing, Codes) and packing.nodata is None
+
+
 def _means(strip: np.ndarray, packing: Packing) -> np.ndarray:
-    # Sums of four codes are exact in float32, and a third of one never rounds to a tie.
-    wide = np.dtype("float32" if packing.packed else "float64")
+    # Sums of four codes of 16 bits are exact in float32, and a third of one never rounds to a tie.
+    wide = np.dtype("float32" if packing.packed and strip.dtype.itemsize <= 2 else "float64")
     missing = strip == packing.fill if packing.packed else np.isnan(strip)
+    if _missing_nothing(packing):
+        missing = np.zeros_like(missing)
     values = strip.astype(wide)
     count: Any = 4
     if missing.any():
@@ -64,6 +72,8 @@ def _means(strip: np.ndarray, packing: Packing) -> np.ndarray:
             means[count == 0] = packing.fill
         if packing.packed:
             np.rint(means, out=means)
+            if isinstance(packing, Codes) and packing.nodata is not None:
+                means[(means == packing.fill) & (count != 0)] += 1  # codes of data may lie around
         stored: np.ndarray = means.astype(strip.dtype)
     return stored
 

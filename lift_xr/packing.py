@@ -46,6 +46,34 @@ class Packing:
         return min(ends), max(ends)
 
 
+@dataclass(frozen=True)
+class Codes(Packing):
+    """Integers of another file, kept as they lie there.
+
+    Parameters
+    ----------
+    nodata
+        The code that stands for nodata; None where there is none.
+    """
+
+    nodata: int | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether values become codes: they are."""
+        return True
+
+    @property
+    def fill(self) -> int:
+        """What stands for nodata on disk; where nothing does, just a number."""
+        return 0 if self.nodata is None else self.nodata
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """None: nothing is clipped."""
+        return -np.inf, np.inf
+
+
 def decode_block(
     block: np.ndarray, *, nodata: Sequence[float], scale: np.ndarray, offset: np.ndarray
 ) -> np.ndarray:

@@ -16,7 +16,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
 from lift_xr.io import open_scene, status
 from lift_xr.io.raster import Alpha, open_raster
-from lift_xr.io.store import open_store
+from lift_xr.io.recipe import is_recipe, open_recipe
+from lift_xr.io.store import ABOUT, open_root, open_store
 from lift_xr.models import Model, load_model
 from lift_xr.scene import BLOCK, raster_of
 from lift_xr.srf import SRF
@@ -90,7 +91,10 @@ def progress(store: str) -> Table:
     state = "complete" if found.complete else "not complete"
     failing = f", {found.failing:,} failing" if found.failing else ""
     table.add_row("state", state)
-    table.add_row("shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left")
+    if found.total:
+        table.add_row(
+            "shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left"
+        )
     if found.clipped:
         table.add_row("clipped", f"{share(found.clipped)} of the values")
     if found.rate is not None and not found.complete:
@@ -173,6 +177,9 @@ def _scene(where: str, units: str | None, alpha: Alpha) -> Iterator[Row]:
     yield "blocks", _blocks(scene, stored)
     yield from _clipped(where)
     yield from _provenance(scene)
+    if _is_store(where) and "model" in (told := _about(where)):
+        no = "no: these pixels are not just what a model gave"
+        yield "model inside", "yes, for --model and lift_xr.load_model" if told["model"] else no
     yield "as float32", size(scene.size * 4)
 
 
@@ -188,10 +195,18 @@ def _clipped(where: str) -> Iterator[Row]:
 
 def _stored(where: str, alpha: Alpha) -> xr.DataArray:
     """The scene as it lies there, its packing not applied."""
+    if _is_store(where) and is_recipe(where):
+        return open_recipe(where, variable="msi", block=BLOCK)
     if _is_store(where):
         opened = open_store(where, variable=None, block=BLOCK)
         return raster_of(opened, name=Path(where).name)
     return open_raster(where, block=BLOCK, alpha=alpha)
+
+
+def _about(where: str) -> dict[str, Any]:
+    """Read what a store of ours says of itself; nothing, of others."""
+    about: Any = open_root(where).attrs.get(ABOUT)
+    return about if isinstance(about, dict) else {}
 
 
 def _is_store(where: str) -> bool:
@@ -199,6 +214,10 @@ def _is_store(where: str) -> bool:
 
 
 def _kind(where: str, stored: xr.DataArray) -> str:
+    if _is_store(where) and is_recipe(where):
+        address = _about(where).get("settings", {}).get("address")
+        place = "in it" if address is None else f"at {address.get('path', address.get('store'))}"
+        return f"recipe: lifts the mosaic {place} where it is asked for"
     if _is_store(where):
         return f"Zarr, variable {stored.name}"
     return f"raster file ({Path(where).suffix.lstrip('.') or 'no suffix'})"

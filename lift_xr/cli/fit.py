@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def train(
     alpha: Alpha,
     **settings: Any,
 ) -> Model:
-    """Train on two scenes by their paths."""
+    """Train on two scenes by their paths; the model tells what was asked of it."""
+    from lift_xr.cli.begun import ASKED, asked
     from lift_xr.fuse import fit as train
     from lift_xr.io import open_scene
 
@@ -75,7 +77,10 @@ def train(
     mosaic = None if msi is None else open_scene(msi, alpha=alpha)
     if srf is None and settings["progress"]:
         say("no --srf: estimating the response from the two scenes")
-    return train(cube, srf, msi=mosaic, **settings)
+    model = train(cube, srf, msi=mosaic, **settings)
+    told = {key: each for key, each in settings.items() if key not in ("device", "progress")}
+    about = {ASKED: asked(hsi, srf=srf, wavelength_units=wavelength_units, **told)}
+    return replace(model, about={**model.about, **about})
 
 
 def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

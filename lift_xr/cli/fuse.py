@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr  no training",
         "lift-xr fuse hsi.zarr mosaic.tif --srf camera.csv --out fused.zarr \\",
         "    --scheduler tcp://node1:8786 --save-model sin.lift",
-        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --resume",
-        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --part 3/16",
+        "lift-xr fuse mosaic.tif --out fused.zarr --resume          the model is in the store",
+        "lift-xr fuse hsi.zarr mosaic.tif --srf ikonos --out fused.zarr --part 0/16",
+        "lift-xr fuse mosaic.tif --out fused.zarr --part 3/16       after 0/16 has begun it",
+        "lift-xr fuse mosaic.tif --model sin.lift --out small.zarr --kind recipe",
     ),
 )
 @click.argument("scenes", nargs=-1, metavar="HSI MSI")
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 @options.alpha
 @click.option(
     "--model",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A model from `lift-xr fit`, instead of training one; then HSI may be left out.",
+    type=click.Path(path_type=Path),
+    help="A model from `lift-xr fit`, or a store with one in it, instead of training one; then HSI "
+    "may be left out.",
 )
 @click.option(
     "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Edge of what one task computes and writes as one file.",
 )
+@options.kind
+@options.mosaic
 @options.scheduler
 @options.overwrite
 @options.resume
@@ -75,6 +80,8 @@ def fuse(
     save_model: Path | None,
     dtype: str,
     shard: int,
+    kind: str,
+    mosaic: str,
     overwrite: bool,
     resume: bool,
     part: tuple[int, int] | None,
@@ -89,62 +96,84 @@ def fuse(
 
     Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
     Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
+    STORE keeps the model: to resume trains nothing again.
     """
     import dask
 
-    hsi, msi = _pair(ctx, scenes, model)
-    if part is not None and model is None:
-        raise click.UsageError("--part needs --model: train once, with `lift-xr fit`", ctx)
     place = {"overwrite": overwrite, "resume": resume or part is not None}
+    hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
     expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
     _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
+    begun = None
+    if model is None and place["resume"] and not overwrite:
+        begun = _begun(ctx, out, hsi, part, training)
     with connected(scheduler), dask.config.set(num_workers=threads):
-        fitted = _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
+        fitted = begun or _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
         if save_model is not None:
             fitted.save(save_model)
         say(f"model: {told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
             fused = _predict(fitted, msi, alpha=alpha, shard=shard, device=training["device"])
-            _write(
-                fused,
-                out,
-                dtype=dtype,
-                shard=shard,
-                part=part,
-                log=log,
-                progress=not quiet,
-                **place,
-            )
-    say(_written(out), quiet=quiet)
+            settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
+            settings |= {"msi": mosaic, "log": log, **place}
+            _write(fused, out, part=part, progress=not quiet, **settings)
+    say(_written(out, msi, part), quiet=quiet)
 
 
 def _pair(
-    ctx: click.Context, scenes: tuple[str, ...], model: Path | None
+    ctx: click.Context, scenes: tuple[str, ...], model: Path | None, *, resumes: bool
 ) -> tuple[str | None, str]:
     """Tell HSI and MSI apart; a model needs no HSI, and nothing that trains one."""
-    if model is None and len(scenes) != 2:
+    if model is None and len(scenes) != 2 and not (resumes and len(scenes) == 1):
         raise click.UsageError(f"expected HSI and MSI, got {len(scenes)} scenes", ctx)
     if model is not None and len(scenes) not in (1, 2):
         raise click.UsageError(f"expected MSI, got {len(scenes)} scenes", ctx)
-    if model is not None:
-        about_training = set(options.TRAINING) - {"device"}
-        given = [
-            name
-            for name in sorted(about_training | {"save_model"})
-            if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        ]
-        if given:
-            listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise click.UsageError(f"{listed}: settled by --model, which is trained already", ctx)
+    if model is not None and (given := _training_given(ctx)):
+        listed = ", ".join(given)
+        raise click.UsageError(f"{listed}: settled by --model, which is trained already", ctx)
     return (scenes[0] if len(scenes) == 2 else None), scenes[-1]
 
 
+def _training_given(ctx: click.Context) -> list[str]:
+    """List the options of training that the command line names."""
+    about_training = set(options.TRAINING) - {"device"}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in sorted(about_training | {"save_model"})
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
+
+
+def _begun(
+    ctx: click.Context,
+    out: str,
+    hsi: str | None,
+    part: tuple[int, int] | None,
+    training: dict[str, Any],
+) -> Model | None:
+    """Find the model in a store that was begun; None where one is to be trained."""
+    from lift_xr.cli.begun import model_begun
+
+    settings = {name: each for name, each in training.items() if name != "device"}
+    found = model_begun(ctx, out, hsi, _training_given(ctx), **settings)
+    if found is None and part is not None and part[0] > 0:
+        raise click.UsageError(
+            f"--part {part[0]}/{part[1]}: {out} is not begun, or without a model in it. Begin it "
+            f"once, with HSI, MSI and --part 0/{part[1]}; or train with `lift-xr fit` and pass "
+            "--model",
+            ctx,
+        )
+    if found is None and hsi is None:
+        raise click.UsageError(f"expected HSI and MSI, got 1 scene, and no model in {out}", ctx)
+    return found
+
+
 def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
-    from lift_xr.models import load_model
+    from lift_xr.io import load_model
 
     if model is not None:
         return load_model(model)
@@ -176,11 +205,14 @@ def _write(
         raise ShardsFailed(str(failed)) from failed
 
 
-def _written(out: str) -> str:
+def _written(out: str, msi: str, part: tuple[int, int] | None) -> str:
     from lift_xr.io import status as progress_of
 
     if progress_of(out).complete:
         return f"wrote {out}: look at it with `lift-xr info {out}`"
+    if part is not None and part[0] == 0:
+        each = f"`lift-xr fuse {msi} --out {out} --part I/{part[1]}`"
+        return f"began {out}: write it with {each}, I from 1 to {part[1]}"
     return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
 
 

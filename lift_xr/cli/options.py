@@ -122,9 +122,10 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     if value is None:
         return None
     i, slash, n = value.partition("/")
-    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    counted = slash and i.isdecimal() and n.isdecimal() and int(n) >= 1
+    if not (counted and int(i) <= int(n)):
         raise click.BadParameter(
-            f"{value!r} is not i/n with i from 1 to n, such as 1/8", ctx, param
+            f"{value!r} is not i/n with i from 1 to n, such as 1/8, or 0 to begin", ctx, param
         )
     return int(i), int(n)
 
@@ -134,7 +135,24 @@ part = click.option(
     metavar="I/N",
     callback=_part,
     help="Be the I-th of N processes that write STORE between them, such as the tasks of a SLURM "
-    "array; they need no network, and --model. Run a part again to resume it.",
+    "array; they need no network. 0/N trains and begins STORE, which keeps the model, and writes "
+    "no shard; then the parts need neither HSI nor --model. Run a part again to resume it.",
+)
+kind = click.option(
+    "--kind",
+    type=click.Choice(["cube", "recipe"]),
+    default="cube",
+    show_default=True,
+    help="cube: all pixels; recipe: MSI and the model, in a small part of the space, for "
+    "lift_xr.open_scene to lift what is asked for.",
+)
+mosaic = click.option(
+    "--msi",
+    "mosaic",
+    type=click.Choice(["copy", "address"]),
+    default="copy",
+    show_default=True,
+    help="Of a recipe: copy MSI into STORE, or keep only where it lies.",
 )
 
 log = click.option(

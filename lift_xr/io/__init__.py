@@ -12,14 +12,25 @@ import xarray as xr
 
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
+from lift_xr.io.embed import load_model
 from lift_xr.io.raster import Alpha, open_raster
+from lift_xr.io.recipe import is_recipe, open_recipe
 from lift_xr.io.status import Status, status
 from lift_xr.io.store import levels, open_store
 from lift_xr.io.write import WriteFailed, write_zarr
 from lift_xr.plan import expect_edge
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
-__all__ = ["Status", "WriteFailed", "export", "levels", "open_scene", "status", "write_zarr"]
+__all__ = [
+    "Status",
+    "WriteFailed",
+    "export",
+    "levels",
+    "load_model",
+    "open_scene",
+    "status",
+    "write_zarr",
+]
 
 RASTERS = {".tif", ".tiff", ".vrt"}
 OTHERS = {".nc", ".nc4", ".h5", ".hdf5", ".he5"}
@@ -38,19 +49,25 @@ def open_scene(
 ) -> xr.DataArray:
     """Open a scene lazily: Zarr, GeoTIFF and COG, VRT or ENVI.
 
+    A recipe that ``write_zarr(..., kind="recipe")`` wrote opens as what it makes. Pixels are lifted
+    when asked for: one band takes the hidden layers and a row of the last, a spectrum one chunk of
+    the mosaic.
+
     Parameters
     ----------
     source
         A path, a URL or a zarr store. A ``.zarr`` or a folder is Zarr; of ENVI, header or data.
     variable
-        Which variable of a Zarr group that has several.
+        Which variable of a Zarr group that has several; ``"msi"``, of a recipe, for the mosaic
+        that it lifts.
     wavelength, fwhm : (band,)
         Centre and width of each band, instead of what the file says.
     units
         Of ``wavelength`` and ``fwhm``, or of the file's own where it names none: nm, um or m.
     level
         Which overview of a Zarr store: pixels are 2**level as wide as those of full resolution,
-        level 0 or None. ``levels`` lists the sizes.
+        level 0 or None. ``levels`` lists the sizes. Of a recipe, the overview of the mosaic is
+        lifted: near the mean of lifted pixels, but not that.
     alpha
         What a band is that a raster file marks as alpha: ``"mask"`` makes transparent pixels NaN
         and leaves the band out; ``"keep"`` takes it as data, for the near infrared of four-band
@@ -71,7 +88,7 @@ def open_scene(
         Nothing is there.
     LayoutError
         Not a scene, no such level, a ``block`` that is no positive whole number, an unfinished
-        store, or one that would have to run code to be read.
+        store, or one that would have to run code to be read; a recipe whose mosaic has changed.
     SpectralError, GridError
         Wavelengths without units, pixels at no regular distance.
 
@@ -94,7 +111,8 @@ def _opened(
     if alpha not in (None, "mask", "keep"):
         raise ValueError(f"alpha is {alpha!r}; expected 'mask' or 'keep'")
     if _is_zarr(source):
-        return open_store(source, variable=variable, block=block, level=level or 0)
+        read = open_recipe if is_recipe(source) else open_store
+        return read(source, variable=variable, block=block, level=level or 0)
     path = Path(source)
     if path.suffix.lower() in OTHERS:
         raise LayoutError(

@@ -13,10 +13,14 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from lift_xr.blocks import Prior
 from lift_xr.errors import LayoutError
-from lift_xr.io.store import ABOUT, VERSION
+from lift_xr.io.store import ABOUT, RECIPE, VERSION
+from lift_xr.models import Model
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
+
+CUBE = "cube"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,14 @@ class Blueprint:
         What tells the stores it is computed from apart.
     device
         The kind that computes it, "cpu" or "cuda"; None for scenes that were not lifted.
+    model
+        What lifted the scene, to be kept beside it.
+    product : (..., band, y, x)
+        Of a recipe: what is made of ``scene``, the mosaic. Its labels.
+    address
+        Of a recipe: where the mosaic lies, if it is not copied; then there are no ``passes``.
+    beside
+        Of a recipe whose model looks at the cube again: the cube.
     """
 
     scene: xr.DataArray
@@ -42,28 +54,45 @@ class Blueprint:
     packing: Packing
     inputs: str = ""
     device: str | None = None
+    model: Model | None = None
+    product: xr.DataArray | None = None
+    address: dict[str, Any] | None = None
+    beside: Prior | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the store holds: the pixels of a ``cube``, or the ``recipe`` that makes them."""
+        return CUBE if self.product is None else RECIPE
+
+    @property
+    def labels(self) -> xr.DataArray:
+        """The scene that readers get."""
+        return self.scene if self.product is None else self.product
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What makes two runs write the same bytes; plain JSON."""
-        first = self.passes[0].layouts[0]
-        return {
+        told = {
             "version": version("lift-xr"),
-            "shape": list(first.shape),
-            "dtype": str(first.dtype),
+            "kind": self.kind,
+            "shape": list(self.scene.shape),
+            "dtype": str(self.packing.dtype),
             "scale_factor": self.packing.scale_factor,
             "add_offset": self.packing.add_offset,
-            "shard": list(first.shard),
-            "coordinates": _digest(_coordinates(self.scene)),
-            "attributes": _digest(self.scene.attrs),
+            "shard": list(self.passes[0].layouts[0].shard) if self.passes else None,
+            "coordinates": _digest(_coordinates(self.labels)),
+            "attributes": _digest(self.labels.attrs),
             "inputs": self.inputs,
             "device": self.device,
         }
+        if self.product is not None and self.model is not None:
+            told |= {"model": self.model.digest, "address": self.address}
+        return told
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the scene came about: method, seed, the digest of the model."""
-        attrs = self.scene.attrs
+        attrs = self.labels.attrs
         return {str(key): attrs[key] for key in attrs if str(key).startswith(ABOUT)}
 
     @property
@@ -83,7 +112,9 @@ def about(blueprint: Blueprint) -> dict[str, Any]:
     return {
         "layout": VERSION,
         "complete": False,
+        "kind": blueprint.kind,
         "version": version("lift-xr"),
+        "model": None if blueprint.model is None else blueprint.model.digest,  # None: not inside
         "run": blueprint.run,
         "settings": blueprint.settings,
         "provenance": blueprint.provenance,

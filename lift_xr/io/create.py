@@ -6,6 +6,7 @@ and one that died half way is simply made again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from lift_xr.encode import MEANINGS
 from lift_xr.grid import Grid
 from lift_xr.io.blueprint import Blueprint, about
-from lift_xr.io.geozarr import convention_attrs
+from lift_xr.io.embed import write_model
+from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
-from lift_xr.io.store import ABOUT, VARIABLE, local_path
-from lift_xr.packing import Packing
+from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
+from lift_xr.packing import Codes, Packing
 from lift_xr.plan import Layout, Pass
 
 ROOT = "zarr.json"
@@ -102,26 +104,52 @@ async def _clear(target: Store) -> None:
 def _contents(blueprint: Blueprint) -> dict[str, Any]:
     """Make the store in memory: its keys and what they hold."""
     contents: dict[str, Any] = {}
-    scene, passes = blueprint.scene, blueprint.passes
-    layouts = [layout for each in passes for layout in each.layouts]
-    told = convention_attrs(Grid.of(scene), levels=len(layouts))
-    root = zarr.open_group(
-        MemoryStore(contents),
-        mode="w",
-        zarr_format=3,
-        attributes={"Conventions": CONVENTIONS, **told.root, ABOUT: about(blueprint)},
-    )
+    layouts = [layout for each in blueprint.passes for layout in each.layouts]
+    told = convention_attrs(Grid.of(blueprint.scene), levels=max(1, len(layouts)))
+    attrs = {"Conventions": CONVENTIONS, **(told.root if layouts else {}), ABOUT: about(blueprint)}
+    root = zarr.open_group(MemoryStore(contents), mode="w", zarr_format=3, attributes=attrs)
+    if layouts:
+        _write_pixels(blueprint, root, layouts, told)
+    if blueprint.model is not None:
+        write_model(root, blueprint.model)
+    if blueprint.product is not None:
+        _write_labels(blueprint, root)
+    return contents
+
+
+def _write_pixels(
+    blueprint: Blueprint, root: zarr.Group, layouts: Sequence[Layout], told: ConventionAttrs
+) -> None:
+    """Make the arrays that tasks fill, and the record of what is done."""
+    scene = blueprint.scene
     for level, layout in enumerate(layouts):
-        template = _template(_at_level(scene, level), layout).assign_attrs(told.arrays[level])
+        template = _template(_at_level(scene, level), layout.shape).assign_attrs(told.arrays[level])
         encoding = _encoding(template, layout, blueprint.packing)
+        if isinstance(blueprint.packing, Codes):
+            template = _as_codes(template, blueprint.packing)
         _write(template, root, str(level), encoding, told.groups[level])
     flags = _flags(scene, layouts[0])
     flags = flags.assign_attrs(told.arrays[0])
     _write(flags, root, QUALITY, _flags_encoding(flags, layouts[0]), told.groups[0])
     root.create_group(RECORD)
-    for each in passes:
+    for each in blueprint.passes:
         create_record(root, each, paths_written(each))
-    return contents
+
+
+def _write_labels(blueprint: Blueprint, root: zarr.Group) -> None:
+    """Write what a recipe's readers get, but for its pixels."""
+    product = blueprint.labels
+    template = _template(product, product.shape)
+    attrs = {"dims": [*map(str, product.dims)], "attrs": product.attrs}
+    labels = template.drop_attrs(deep=False).to_dataset().drop_vars(VARIABLE).assign_attrs(attrs)
+    labels.to_zarr(
+        root.store,
+        group=RECIPE,
+        mode="a",
+        consolidated=False,
+        zarr_format=3,
+        encoding=_of_coordinates(template),
+    )
 
 
 def _write(
@@ -142,10 +170,10 @@ def _write(
     )
 
 
-def _template(scene: xr.DataArray, layout: Layout) -> xr.DataArray:
+def _template(scene: xr.DataArray, shape: tuple[int, ...]) -> xr.DataArray:
     """Everything of the scene but its pixels: coordinates in memory, described as CF has it."""
     coords = {key: each.compute() for key, each in scene.coords.items() if each.ndim < 2}
-    nothing = da.zeros(layout.shape, dtype="float32", chunks=layout.shape)
+    nothing = da.zeros(shape, dtype="float32", chunks=shape)
     template = xr.DataArray(
         nothing, coords=coords, dims=scene.dims, attrs=scene.attrs, name=VARIABLE
     )
@@ -163,6 +191,15 @@ def _with_crs(template: xr.DataArray) -> xr.DataArray:
     template = template.rio.write_coordinate_system()
     template["spatial_ref"].attrs["GeoTransform"] = _geotransform(Grid.of(template))
     return template
+
+
+def _as_codes(template: xr.DataArray, packing: Codes) -> xr.DataArray:
+    """Describe integers that are kept as they are: xarray is not to encode them again."""
+    told: dict[str, Any] = {"_FillValue": packing.nodata}
+    if packing.scale_factor != 1 or packing.add_offset != 0:
+        told |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
+    coded = template.astype(packing.dtype)
+    return coded.assign_attrs({key: each for key, each in told.items() if each is not None})
 
 
 def _at_level(scene: xr.DataArray, level: int) -> xr.DataArray:
@@ -211,9 +248,11 @@ def _encoding(template: xr.DataArray, layout: Layout, packing: Packing) -> dict[
         "dtype": packing.dtype,
         "chunks": layout.chunk,
         "shards": layout.shard if layout.sharded else None,
-        "_FillValue": packing.fill,
         "fill_value": packing.fill,
     }
+    if isinstance(packing, Codes):
+        return _with_coordinates(template, pixels)
+    pixels["_FillValue"] = packing.fill
     if packing.packed:
         pixels |= {"scale_factor": packing.scale_factor, "add_offset": packing.add_offset}
     return _with_coordinates(template, pixels)
@@ -231,9 +270,13 @@ def _with_coordinates(template: xr.DataArray, pixels: dict[str, Any]) -> dict[st
     pixels["compressors"] = (zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),)
     if "spatial_ref" in template.coords:
         pixels["grid_mapping"] = "spatial_ref"
-    whole = {
+    return {str(template.name): pixels, **_of_coordinates(template)}
+
+
+def _of_coordinates(template: xr.DataArray) -> dict[str, Any]:
+    """Each in one chunk: readers take them whole."""
+    return {
         str(key): {"chunks": each.shape, "_FillValue": None}
         for key, each in template.coords.items()
         if each.ndim == 1 and each.dtype.kind in "iuf"
     }
-    return {str(template.name): pixels, **whole}

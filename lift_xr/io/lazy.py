@@ -26,14 +26,14 @@ class Decoded:
     Parameters
     ----------
     array
-        As stored.
+        As stored: of a Zarr store, or anything indexed like one.
     nodata, scale, offset
         The packing that all bands share.
     stamp
         Tells two stores apart that were written to one place, one after the other.
     """
 
-    array: zarr.Array[Any]
+    array: Any
     nodata: tuple[float, ...]
     scale: float
     offset: float
@@ -62,13 +62,24 @@ class Decoded:
         return decoded.reshape(values.shape)
 
     def __dask_tokenize__(self) -> Any:
-        place = (str(self.array.store_path), self.array.metadata.to_dict(), self.stamp)
-        return (type(self).__name__, *place, self.nodata, self.scale, self.offset)
+        array = self.array
+        zarrs = isinstance(array, zarr.Array)
+        place = (str(array.store_path), array.metadata.to_dict()) if zarrs else (tokenize(array),)
+        return (type(self).__name__, *place, self.stamp, self.nodata, self.scale, self.offset)
 
 
-def blocks_of(stored: Decoded, edges: Sequence[int]) -> da.Array:
+def blocks_of(stored: Any, edges: Sequence[int]) -> da.Array:
     """Cut a stored array into lazy blocks of ``edges``."""
-    return _blocks(stored, tuple(edges), f"{READ}-{tokenize(stored, tuple(edges))}")
+    return cut(stored, tuple(edges), f"{READ}-{tokenize(stored, tuple(edges))}")
+
+
+def source_of(data: da.Array) -> Any | None:
+    """Find the stored array whose blocks an array is, and nothing else; None where it is more."""
+    layer = data.dask.layers.get(f"original-{data.name}")
+    if not data.name.startswith(f"{READ}-") or layer is None:
+        return None
+    (original,) = layer.values()
+    return getattr(original, "value", original)
 
 
 def read_apart(data: da.Array, index: tuple[slice, ...]) -> da.Array:
@@ -78,15 +89,15 @@ def read_apart(data: da.Array, index: tuple[slice, ...]) -> da.Array:
     computed together, would read the block. Under names of their own they are two reads. What is
     more than a read is computed once, and indexed.
     """
-    if not data.name.startswith(f"{READ}-"):
+    stored = source_of(data)
+    if stored is None:
         return data[index]
-    (original,) = data.dask.layers[f"original-{data.name}"].values()
-    stored = getattr(original, "value", original)
-    return _blocks(stored, data.chunks, f"{data.name}-{tokenize(index)}")[index]
+    return cut(stored, data.chunks, f"{data.name}-{tokenize(index)}")[index]
 
 
-def _blocks(stored: Decoded, chunks: tuple[Any, ...], name: str) -> da.Array:
+def cut(stored: Any, chunks: tuple[Any, ...], name: str) -> da.Array:
+    """Cut a stored array into lazy blocks, under a name."""
     blocks: da.Array = da.from_array(
-        stored, chunks=chunks, name=name, meta=np.empty((0,) * stored.ndim, "float32")
+        stored, chunks=chunks, name=name, meta=np.empty((0,) * stored.ndim, stored.dtype)
     )
     return blocks

@@ -60,6 +60,7 @@ def create_record(group: zarr.Group, each: Pass, paths: Sequence[str]) -> None:
         dtype="int64",
         fill_value=LEFT,
         compressors=None,
+        dimension_names=[f"{each.first}.{axis}" for axis in range(len(each.grid) + 1)],
         attributes={"columns": columns, "checksum": "CRC-32 of the stored values in C order"},
     )
 

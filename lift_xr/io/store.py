@@ -23,6 +23,7 @@ ABOUT = "lift_xr"  # the root attribute that makes a store ours
 VERSION = 1  # of the layout
 LEVEL = "0"  # the group of full resolution
 VARIABLE = "reflectance"
+RECIPE = "recipe"  # what a store holds instead of a cube, and the group of its labels
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 UNSAFE = ("pickle", "dill", "cloudpickle")
 GREATEST_EDGE = 2**27  # values along one axis; coordinates are read at once
@@ -42,10 +43,10 @@ def open_store(
         shards, or whole chunks where there are none. float32 where all bands share one packing;
         else as stored, with the packing in ``attrs``.
     """
-    root = _open_root(source)
+    root = open_root(source)
     group = _scene_group(root, source, level)
     rasters = _rasters(group)
-    _expect_safe(group)
+    expect_safe(group)
     consolidated = root.metadata.consolidated_metadata is not None
     opened = xr.open_dataset(
         source,
@@ -75,8 +76,12 @@ def levels(source: Any) -> tuple[tuple[int, int], ...]:
     FileNotFoundError, LayoutError
         As ``open_scene``.
     """
-    root = _open_root(source)
-    _expect_whole(root.attrs.get(ABOUT), source)
+    root = open_root(source)
+    about: Any = root.attrs.get(ABOUT)
+    expect_whole(about, source)
+    if isinstance(about, dict) and about.get("kind") == RECIPE and "0" not in root:
+        height, width = about["settings"]["shape"][-2:]  # the mosaic lies elsewhere
+        return ((height, width),)
     return tuple(_size_of(_group_at(root, path)) for path in _level_paths(root))
 
 
@@ -89,7 +94,8 @@ def local_path(store: Any) -> Path | None:
     return None
 
 
-def _open_root(source: Any) -> zarr.Group:
+def open_root(source: Any) -> zarr.Group:
+    """Open the root of a store, or raise FileNotFoundError or LayoutError."""
     path = local_path(source)
     if path is not None and not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a Zarr store. Check the path")
@@ -104,7 +110,7 @@ def _open_root(source: Any) -> zarr.Group:
 
 def _scene_group(root: zarr.Group, source: Any, level: int) -> zarr.Group:
     """Find the group that holds one level; the root, of a store without levels."""
-    _expect_whole(root.attrs.get(ABOUT), source)
+    expect_whole(root.attrs.get(ABOUT), source)
     paths = _level_paths(root)
     whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
     if not whole or not 0 <= level < len(paths):
@@ -154,7 +160,7 @@ def _content_of(root: zarr.Group) -> str:
     return str(about.get("content", "")) if isinstance(about, dict) else ""
 
 
-def _expect_whole(about: Any, source: Any) -> None:
+def expect_whole(about: Any, source: Any) -> None:
     """Refuse stores of ours that a later version wrote, or that no run has finished."""
     if not isinstance(about, dict):
         return
@@ -186,7 +192,7 @@ def _arrays(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
         ) from error
 
 
-def _expect_safe(group: zarr.Group) -> None:
+def expect_safe(group: zarr.Group) -> None:
     """Refuse what only running code could decode, and headers that would fill the memory."""
     for key, array in _arrays(group).items():
         codecs = str(array.metadata.to_dict()).lower()

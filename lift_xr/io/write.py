@@ -8,7 +8,7 @@ import uuid
 import warnings
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import dask.array as da
@@ -23,12 +23,14 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import clear, create, remove_debris
+from lift_xr.io.embed import model_of
 from lift_xr.io.engines import Index
 from lift_xr.io.geozarr import without_conventions
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
+from lift_xr.io.recipe import Mosaic, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
@@ -64,6 +66,8 @@ def write_zarr(
     fused: xr.DataArray | xr.Dataset,
     store: Any,
     *,
+    kind: Literal["cube", "recipe"] = "cube",
+    msi: Mosaic = "copy",
     dtype: npt.DTypeLike = "uint16",
     scale_factor: float | None = None,
     add_offset: float | None = None,
@@ -84,6 +88,15 @@ def write_zarr(
         of any other, each task computes the blocks that its shard touches.
     store
         A path, a URL or a zarr store.
+    kind
+        ``"cube"`` writes the pixels, and beside them the model that lifted them, for
+        ``load_model``, where ``fused`` is just what ``predict`` or ``fuse`` returned.
+        ``"recipe"``, of which that is asked, writes the MSI, the model and the coordinates instead:
+        a small part of the size, and ``open_scene`` lifts what is asked for, to the same float32.
+    msi
+        Of a recipe: ``"copy"`` writes the MSI into the store, as the integers it is stored as where
+        ``fused`` shows them, else as float32; ``"address"`` writes where it lies, and a few of its
+        pixels to know it again.
     dtype
         ``"uint16"`` keeps codes, to be read as ``code * scale_factor + add_offset``; values beyond
         the 65,535 codes are clipped, and a warning says when they are many. ``"float32"`` keeps
@@ -104,7 +117,8 @@ def write_zarr(
     part
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
         of each other by nothing else. Whichever finds all shards done completes the store. A part
-        resumes what it finds; run it again to finish it.
+        resumes what it finds; run it again to finish it. ``(0, n)`` begins the store for them, so
+        that its model can be loaded from it, and writes no shard.
     log
         A file to which a line of JSON is added for every shard as it ends: ``level`` and ``index``
         say which, ``attempt`` how many tries it took; ``seconds`` in all, of these ``lift``,
@@ -123,7 +137,8 @@ def write_zarr(
     ------
     LayoutError
         A place that is taken or cannot be written in parallel; a scale that cannot be found; a run
-        to resume that differs from this one, be it in the kind of device that computes.
+        to resume that differs from this one, be it in the kind of device that computes; a recipe of
+        what is not just lifted.
     GridError, SpectralError
         When ``fused`` is no scene.
     WriteFailed
@@ -133,16 +148,18 @@ def write_zarr(
     """
     with dask.config.set({"array.rechunk.method": "tasks"}):  # never shuffled over a cluster
         scene = expect_scene(fused, name="fused", block=expect_edge(shard))
-    passes = passes_of(scene.shape, expect_dtype(dtype), shard=shard)
-    packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
     scene.attrs = _plain_attrs(scene.attrs)
     share = _expect_part(part, overwrite=overwrite)
     expect_log(log, store)
     joins = resume or part is not None
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
     joins = joins and found == "zarr"
-    kind = kind_of_device(scene.data, begun=begun_on(store) if joins else None)
-    blueprint = Blueprint(scene, passes, packing, fingerprint(scene.data), kind)
+    if _expect_kind(kind) == "recipe":
+        blueprint = recipe_of(scene, shard=shard, msi=msi)
+    else:
+        blueprint = _cube_of(scene, dtype, shard, scale_factor, add_offset)
+        device = kind_of_device(scene.data, begun=begun_on(store) if joins else None)
+        blueprint = replace(blueprint, device=device)
     if joins:
         expect_same_run(store, blueprint)
     elif found == "zarr":
@@ -150,8 +167,32 @@ def write_zarr(
     if not (joins and _is_complete(store)):
         create(blueprint, store)
         expect_same_run(store, blueprint)  # another process may have begun at the same moment
-        fill(blueprint, store, part=share, log=log, progress=progress)
+        if share[0] > 0:
+            fill(blueprint, store, part=share, log=log, progress=progress)
     return store
+
+
+def _cube_of(
+    scene: xr.DataArray,
+    dtype: npt.DTypeLike,
+    shard: int,
+    scale_factor: float | None,
+    add_offset: float | None,
+) -> Blueprint:
+    """Plan the store of a scene's pixels, with the model that lifts them."""
+    passes = passes_of(scene.shape, expect_dtype(dtype), shard=shard)
+    packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
+    model = model_of(scene.data)
+    return Blueprint(scene, passes, packing, fingerprint(scene.data), model=model)
+
+
+def _expect_kind(kind: str) -> str:
+    if kind not in ("cube", "recipe"):
+        raise LayoutError(
+            f"kind is {kind!r}; expected 'cube' (all pixels) or 'recipe' (the MSI and the model). "
+            "Use kind='cube'"
+        )
+    return kind
 
 
 def fill(
@@ -293,10 +334,10 @@ def _expect_part(part: tuple[int, int] | None, *, overwrite: bool) -> tuple[int,
     if part is None:
         return 1, 1
     i, n = part
-    if not 1 <= i <= n:
+    if not (0 <= i <= n and n >= 1):
         raise LayoutError(
-            f"part is {part}; expected (i, n) with i from 1 to n. Use part=(1, {max(n, 1)}) to "
-            f"part=({max(n, 1)}, {max(n, 1)}), one for every process"
+            f"part is {part}; expected (i, n) with i from 1 to n, or 0 to begin the store. Use "
+            f"part=(1, {max(n, 1)}) to part=({max(n, 1)}, {max(n, 1)}), one for every process"
         )
     if overwrite:
         raise LayoutError(
@@ -328,7 +369,8 @@ def _plain(value: Any) -> Any:
 
 
 def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
-    clipped = int(read_progress(store, blueprint.passes[0]).column(CLIPPED).sum())
+    firsts = blueprint.passes[:1]  # none, of a recipe that copies no pixel
+    clipped = sum(int(read_progress(store, each).column(CLIPPED).sum()) for each in firsts)
     packing, size = blueprint.packing, blueprint.scene.size
     if clipped > CLIPPED_TOLERATED * size:
         low, high = packing.limits

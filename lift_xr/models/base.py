@@ -192,10 +192,15 @@ class Model:
         """See :func:`load_model`."""
         arrays, about = _read(Path(path))
         try:
-            model = cls(arrays, about)
-            _expect_whole(model)
+            return cls.of(arrays, about)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"{path} does not hold a usable model: {problem}") from None
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> Self:
+        """Make a model of what was read, or raise one of many errors where it is none."""
+        model = cls(arrays, about)
+        _expect_whole(model)
         return model
 
 

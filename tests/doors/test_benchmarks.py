@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lift_xr.io import WriteFailed, compute, open_scene, shards, write_zarr
-from tests.scenes import located
+from tests.scenes import located, shared_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ("--shape", 160, 160, "--shard", 40, "--method", "linear", "--threads", 2, "--cells", 8)
@@ -75,3 +75,14 @@ def test_a_shard_is_dropped_only_if_it_is_what_its_task_wrote(
     assert len(discarding.discarded(tmp_path / "s.zarr")) == 4
     left = (tmp_path / "s.zarr/0/reflectance/c").rglob("*")
     assert not [each for each in left if each.is_file()]
+
+
+def test_what_is_asked_of_a_recipe_is_timed_against_its_block() -> None:
+    told = run("recipe.py", "--edge", 40, "--rounds", 1)
+    assert len([line for line in told.splitlines() if line.startswith("|")]) == 8
+
+
+def test_stated_intervals_are_held_against_errors() -> None:
+    shared_data()
+    told = run("uncertainty.py", "--rows", 1, "--method", "linear")
+    assert "covered: mean" in told

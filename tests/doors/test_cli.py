@@ -159,7 +159,7 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["demo", "--seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
         (["fit", "h", "--srf", "rgb", "--seed", "-1", "--out", "m"], "-1 is not in the range"),
         (["fuse", "a", "b", "--seed", str(2**32), "--out", "f"], "is not in the range"),
-        (["fuse", "a", "--model", ".", "--out", "f"], "'.' is a directory"),
+        (["fuse", "a", "--model", ".", "--out", "f"], ". is a folder; expected a file"),
         (["fuse", "a", "b", "--alpha", "no", "--out", "f"], "'no' is not one of"),
         (["fuse", "a", "b", "--out", "f", "--method", "best"], "'best' is not one of"),
     ],
@@ -231,7 +231,7 @@ def test_parts_write_one_store_between_them(files: Files, model: Path, tmp_path:
     assert open_scene(store).sizes["band"] == 20
 
 
-@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b"])
+@pytest.mark.parametrize("part", ["0/0", "3/2", "2", "a/b"])
 def test_parts_are_counted_from_one(files: Files, model: Path, part: str, tmp_path: Path) -> None:
     lift = ("fuse", files["msi.tif"], "--model", model, "--out", tmp_path / "s.zarr")
     result = run(*lift, "--part", part)
@@ -242,7 +242,8 @@ def test_parts_are_counted_from_one(files: Files, model: Path, part: str, tmp_pa
 def test_a_part_needs_a_model(files: Files, tmp_path: Path) -> None:
     result = fuse(files, "--out", tmp_path / "fused.zarr", "--part", "1/2")
     assert result.exit_code == 2
-    assert "--part needs --model" in result.stderr
+    assert "fused.zarr is not begun, or without a model in it" in result.stderr
+    assert "with HSI, MSI and --part 0/2; or train with `lift-xr fit`" in result.stderr
 
 
 def test_a_model_is_not_replaced_by_accident(files: Files, model: Path, tmp_path: Path) -> None:

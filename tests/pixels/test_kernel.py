@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lift_xr import kernel
 from lift_xr.kernel import TILE, DenseNetwork
 
 
@@ -159,3 +160,48 @@ def test_the_gpu_kernel_agrees_with_the_cpu() -> None:
         pytest.skip("needs a CUDA device")
     net, block = network(width=64, bands=50), block_of(70_001)
     np.testing.assert_allclose(net(block, "cuda"), net(block, "cpu"), rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- some bands only
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.lists(st.integers(0, 6), min_size=1, max_size=9),
+    pixels=st.integers(1, 2 * TILE + 3),
+    width=st.sampled_from([0, 5, 16]),
+)
+def test_selected_bands_are_those_of_the_whole_network_to_the_bit(
+    rows: list[int], pixels: int, width: int
+) -> None:
+    branches = (1, 2, 2) if width else ()
+    net = network(width=width or 16, branches=branches)
+    if not width:
+        net = replace(net, hidden=(), output=np.empty((7, 0), "float32"))
+    net = replace(net, low=-0.4, high=0.9)
+    block = block_of(pixels)
+    block[:, 0, 0] = np.nan
+    np.testing.assert_array_equal(net.select(rows)(block), net(block)[rows])
+
+
+def test_bands_are_selected_from_the_end_too_and_none_beyond() -> None:
+    net, block = network(), block_of(5)
+    np.testing.assert_array_equal(net.select([-1])(block), net(block)[-1:])
+    with pytest.raises(IndexError):
+        net.select([7])
+
+
+def test_where_a_row_alone_rounds_differently_all_rows_are_computed(monkeypatch) -> None:
+    final = np.random.default_rng(0).random((50, 68), dtype="float32")
+    monkeypatch.setattr(kernel.np, "array_equal", lambda *_: False)
+    product, taken = kernel._fewest_rows(final, (3,))
+    assert product is final
+    assert taken == [3]
+
+
+def test_one_band_takes_a_last_product_of_two_rows() -> None:
+    final = np.random.default_rng(0).random((50, 68), dtype="float32")
+    product, taken = kernel._fewest_rows(final, (3,))
+    if len(product) < 50:  # where BLAS rounds rows alone as it does among others
+        np.testing.assert_array_equal(product, final[[3, 3]])
+        assert taken == [0]

@@ -1,0 +1,95 @@
+"""The model inside a store that was begun, in place of one to be trained again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift_xr.cli.exits import Refused
+
+if TYPE_CHECKING:
+    from lift_xr.models import Model
+
+ASKED = "asked"  # in what a model says of itself: what it was trained on, and how it was asked for
+
+
+def asked(
+    hsi: str,
+    *,
+    srf: str | None,
+    wavelength_units: str | None,
+    method: str,
+    harmonize: str,
+    consistency: str,
+    bad_bands: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Say what is asked of a training, so that the same can be known again; reads a few pixels."""
+    from lift_xr.io import open_scene
+    from lift_xr.io.place import fingerprint
+    from lift_xr.srf import SRF
+
+    return {
+        "hsi": fingerprint(open_scene(hsi, units=wavelength_units).data),
+        "srf": "estimated" if srf is None else SRF.of(srf).digest,
+        "method": method,
+        "harmonize": harmonize,
+        "consistency": consistency,
+        "bad_bands": bad_bands,
+        "seed": seed,
+    }
+
+
+def model_begun(
+    ctx: click.Context, out: str, hsi: str | None, given: list[str], **training: Any
+) -> Model | None:
+    """Take the model from the store at ``out``, if one was begun there and is what is asked for.
+
+    Parameters
+    ----------
+    hsi
+        What to train on, if that is asked; None takes any model.
+    given
+        Options of training that were given.
+    """
+    from lift_xr.io.embed import holds_model, read_model
+
+    if not holds_model(out):
+        return None
+    model = read_model(out)
+    if hsi is not None:
+        _expect_asked(out, model, asked(hsi, **training))
+    elif given:
+        raise click.UsageError(
+            f"{', '.join(given)}: settled by the model in {out}, which is trained already", ctx
+        )
+    return model
+
+
+def _expect_asked(out: str, model: Model, wanted: dict[str, Any]) -> None:
+    """Refuse to go on with a model that was trained otherwise than is asked."""
+    found = model.about.get(ASKED)
+    advice = f"leave HSI out to go on with the model in {out}, or pass --overwrite to begin again"
+    if not isinstance(found, dict):
+        raise Refused(
+            "LayoutError",
+            f"{out} was begun with a model that no command trained, so that it cannot be compared "
+            f"with what is asked; expected one from `lift-xr fuse` or `fit`: {advice}",
+        )
+    keys = [key for key in wanted if wanted[key] != found.get(key)]
+    different = [_told(key, wanted[key], found.get(key)) for key in keys]
+    if different:
+        raise Refused(
+            "LayoutError",
+            f"{out} was begun with another training: {'; '.join(different)}; expected the same. "
+            f"Ask for that, {advice}",
+        )
+
+
+def _told(key: str, wanted: Any, found: Any) -> str:
+    if key == "hsi":
+        return "HSI holds other pixels"
+    if key == "srf":
+        return "--srf is another response"
+    return f"--{key.replace('_', '-')} is {wanted} and was {found}"

@@ -1,0 +1,197 @@
+"""Runs from the command line that go on with the model inside the store, and train nothing."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from click.testing import CliRunner, Result
+
+import lift_xr
+from lift_xr import synthetic
+from lift_xr.cli import main
+from lift_xr.io import open_scene, write_zarr
+from tests.doors.test_resume import files_of
+
+Files = dict[str, str]
+FUSE = importlib.import_module("lift_xr.fuse")  # `lift_xr.fuse` is the function
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A generated pair on disk, and the store that is made of it."""
+    folder = tmp_path_factory.mktemp("pair")
+    scene = synthetic.scene((80, 80), ratio=20, bands=12, spacing=1.0)
+    write_zarr(scene.hsi, folder / "hsi.zarr", progress=False)
+    camera = scene.msi.drop_attrs(deep=False).assign_attrs(scale_factor=1 / 255)
+    camera.rio.to_raster(folder / "msi.tif")
+    found = {name: str(folder / name) for name in ("hsi.zarr", "msi.tif", "whole.zarr")}
+    result = fuse(found, "--out", found["whole.zarr"])
+    assert result.exit_code == 0, result.output
+    return found
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def fuse(files: Files, *options: object) -> Result:
+    pair = files["hsi.zarr"], files["msi.tif"]
+    settings = ("--srf", "rgb-camera", "--method", "linear", "--shard", 40)
+    return run("fuse", *pair, *settings, *options)
+
+
+@pytest.fixture
+def begun(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store that is begun, after which nothing may be trained."""
+    store = tmp_path / "begun.zarr"
+    result = fuse(files, "--out", store, "--part", "0/3")
+    assert result.exit_code == 0, result.output
+    assert f"began {store}: write it with `lift-xr fuse" in result.output
+    assert lift_xr.status(store).done == 0
+
+    def no_training(*_: Any, **__: Any) -> None:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr(FUSE, "fit", no_training)
+    return store
+
+
+def test_a_run_is_resumed_with_the_model_in_the_store(files: Files, begun: Path) -> None:
+    result = fuse(files, "--out", begun, "--resume")
+    assert result.exit_code == 0, result.output
+    assert files_of(begun) == files_of(Path(files["whole.zarr"]))
+
+
+def test_a_run_is_resumed_from_the_mosaic_alone(files: Files, begun: Path) -> None:
+    result = run("fuse", files["msi.tif"], "--out", begun, "--resume", "--shard", 40)
+    assert result.exit_code == 0, result.output
+    assert files_of(begun) == files_of(Path(files["whole.zarr"]))
+
+
+def test_parts_need_neither_model_nor_cube_once_a_store_is_begun(files: Files, begun: Path) -> None:
+    lift = ("fuse", files["msi.tif"], "--out", begun, "--shard", 40, "--part")
+    for part in ("2/3", "3/3"):
+        result = run(*lift, part)
+        assert result.exit_code == 0, result.output
+        assert "this part of" in result.output
+    result = fuse(files, "--out", begun, "--part", "1/3")
+    assert result.exit_code == 0, result.output
+    assert files_of(begun) == files_of(Path(files["whole.zarr"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", 3], "--seed is 3 and was 0"),
+        (["--consistency", "none"], "--consistency is none and was msi"),
+        (["--harmonize", "moments", "--seed", 1], "--harmonize is moments and was auto; --seed is"),
+        (["--srf", "ikonos:red,green,blue"], "--srf is another response"),
+        (["--method", "sin"], "--method is sin and was linear"),
+    ],
+)
+def test_another_training_than_the_store_was_begun_with_is_named(
+    files: Files, begun: Path, options: list, message: str
+) -> None:
+    result = fuse(files, "--out", begun, "--resume", *options)
+    assert result.exit_code == 2, result.output
+    assert f"{begun} was begun with another training: " in result.stderr
+    assert message in result.stderr
+    assert f"leave HSI out to go on with the model in {begun}" in result.stderr
+
+
+def test_another_cube_is_noticed(files: Files, begun: Path, tmp_path: Path) -> None:
+    other = files | {"hsi.zarr": str(tmp_path / "other.zarr")}
+    write_zarr(open_scene(files["hsi.zarr"]) * 0.5, other["hsi.zarr"], dtype="float32")
+    result = fuse(other, "--out", begun, "--resume")
+    assert result.exit_code == 2, result.output
+    assert "HSI holds other pixels" in result.stderr
+
+
+def test_a_mosaic_alone_says_nothing_of_the_training(files: Files, begun: Path) -> None:
+    result = run("fuse", files["msi.tif"], "--out", begun, "--resume", "--seed", 3)
+    assert result.exit_code == 2
+    assert f"--seed: settled by the model in {begun}" in result.stderr
+
+
+def test_without_a_store_that_was_begun_a_mosaic_alone_is_not_enough(
+    files: Files, tmp_path
+) -> None:
+    for option, message in (
+        (["--resume"], "expected HSI and MSI, got 1 scene, and no model in"),
+        (["--part", "1/2"], "is not begun, or without a model in it. Begin it once, with HSI, MSI"),
+        ([], "expected HSI and MSI, got 1 scenes"),
+    ):
+        result = run("fuse", files["msi.tif"], "--out", tmp_path / "none.zarr", *option)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    assert not (tmp_path / "none.zarr").exists()
+
+
+def test_a_model_from_python_cannot_be_compared(files: Files, tmp_path: Path) -> None:
+    hsi, msi = open_scene(files["hsi.zarr"]), open_scene(files["msi.tif"])
+    fused = lift_xr.fuse(hsi, msi, "rgb-camera", method="linear")
+    write_zarr(fused, tmp_path / "p.zarr", shard=40, part=(0, 1))
+    result = fuse(files, "--out", tmp_path / "p.zarr", "--resume")
+    assert result.exit_code == 2
+    assert "was begun with a model that no command trained" in result.stderr
+    result = run("fuse", files["msi.tif"], "--out", tmp_path / "p.zarr", "--resume", "--shard", 40)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_store_lends_its_model_to_another(files: Files, tmp_path: Path) -> None:
+    store = tmp_path / "other.zarr"
+    result = run("fuse", files["msi.tif"], "--model", files["whole.zarr"], "--out", store)
+    assert result.exit_code == 0, result.output
+    whole = lift_xr.load_model(files["whole.zarr"])
+    assert lift_xr.load_model(store).digest == whole.digest
+
+
+@pytest.mark.parametrize("mosaic", ["copy", "address"])
+def test_a_recipe_from_the_command_line(files: Files, tmp_path: Path, mosaic: str) -> None:
+    store = tmp_path / "recipe.zarr"
+    recipe = ("--kind", "recipe", "--msi", mosaic)
+    result = run(
+        *("fuse", files["msi.tif"], "--model", files["whole.zarr"], "--out", store), *recipe
+    )
+    assert result.exit_code == 0, result.output
+    whole = lift_xr.predict(lift_xr.load_model(files["whole.zarr"]), open_scene(files["msi.tif"]))
+    np.testing.assert_array_equal(open_scene(store), whole)
+    told = run("info", store)
+    assert told.exit_code == 0, told.output
+    place = "in it" if mosaic == "copy" else "at "
+    assert f"recipe: lifts the mosaic {place}" in told.output
+    assert "model inside" in told.output
+    assert "uint8" in told.output or mosaic == "address"
+    assert "complete" in run("status", store).output
+    exported = run("export", store, tmp_path / "rgb.tif", "--quiet")
+    assert exported.exit_code == 0, exported.output
+
+
+def test_info_tells_whether_the_model_is_inside(files: Files, tmp_path: Path) -> None:
+    assert "yes, for --model and lift_xr.load_model" in run("info", files["whole.zarr"]).output
+    crop = open_scene(files["whole.zarr"]).isel(x=slice(30))
+    write_zarr(crop, tmp_path / "crop.zarr")
+    assert (
+        "no: these pixels are not just what a model gave"
+        in run("info", tmp_path / "crop.zarr").output
+    )
+
+
+def test_the_model_says_what_was_asked_of_it(files: Files) -> None:
+    asked = lift_xr.load_model(files["whole.zarr"]).about["asked"]
+    assert asked["method"] == "linear"
+    assert asked["harmonize"] == "auto"
+    assert len(asked["srf"]) == len(asked["hsi"]) == 64
+
+
+def test_a_begun_store_without_its_model_trains_again(files: Files, begun: Path) -> None:
+    shutil.rmtree(begun / "model")
+    assert "model" not in zarr.open_group(begun, mode="r")
+    result = fuse(files, "--out", begun, "--resume")
+    assert isinstance(result.exception, AssertionError)
