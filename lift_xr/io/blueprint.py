@@ -87,6 +87,8 @@ class Blueprint:
         }
         if self.product is not None and self.model is not None:
             told |= {"model": self.model.digest, "address": self.address}
+        if self.product is not None and self.beside is not None:
+            told["beside"] = {"ratio": self.beside.ratio, "offset": list(self.beside.offset)}
         return told
 
     @property

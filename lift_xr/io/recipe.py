@@ -15,12 +15,13 @@ import xarray as xr
 import zarr
 from dask.base import tokenize
 
-from lift_xr.blocks import Lifted, lifted_from
+from lift_xr.blocks import Lifted, Prior, lifted_from
 from lift_xr.errors import LayoutError
+from lift_xr.grid import Grid
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.embed import read_model
 from lift_xr.io.lazy import Decoded, cut, source_of
-from lift_xr.io.lifting import LiftedArray, Lifting
+from lift_xr.io.lifting import Beside, LiftedArray, Lifting
 from lift_xr.io.origin import codes_of, describe, reopen, stored_form
 from lift_xr.io.place import fingerprint
 from lift_xr.io.store import (
@@ -30,6 +31,7 @@ from lift_xr.io.store import (
     VARIABLE,
     expect_safe,
     expect_whole,
+    local_path,
     open_root,
     open_store,
 )
@@ -38,6 +40,7 @@ from lift_xr.packing import Codes, Packing
 from lift_xr.plan import passes_of
 
 Mosaic = Literal["copy", "address"]
+CUBE = "hsi"  # the group that is a store of its own: the cube that a model looks at again
 MOSAIC = "msi"  # the name by which the mosaic of a recipe is opened
 
 
@@ -52,12 +55,10 @@ def recipe_of(scene: xr.DataArray, *, shard: int, msi: Mosaic) -> Blueprint:
     lifted = expect_lifted(scene)
     mosaic = _labelled(lifted, scene)
     inputs = fingerprint(scene.data)
+    parts: dict[str, Any] = {"model": lifted.model, "product": scene, "beside": lifted.prior}
     if _expect_mosaic(msi) == "address":
-        place = _address_of(lifted)
         plain = Packing(np.dtype("float32"))
-        return Blueprint(
-            mosaic, (), plain, inputs, model=lifted.model, product=scene, address=place
-        )
+        return Blueprint(mosaic, (), plain, inputs, **parts, address=_address_of(lifted))
     form = stored_form(lifted.msi)
     packing = Packing(np.dtype("float32"))
     if form is not None and codes_of(form):
@@ -67,7 +68,45 @@ def recipe_of(scene: xr.DataArray, *, shard: int, msi: Mosaic) -> Blueprint:
     if form is not None and packing.packed:
         name = f"codes-{tokenize(form, passes)}"
         mosaic = mosaic.copy(data=cut(form.array, passes[0].layouts[0].blocks, name))
-    return Blueprint(mosaic, passes, packing, inputs, model=lifted.model, product=scene)
+    return Blueprint(mosaic, passes, packing, inputs, **parts)
+
+
+def cube_beside(scene: xr.DataArray, prior: Prior) -> xr.DataArray:
+    """Label the cube that a recipe's model looks at again, to be written as a store in the store.
+
+    Parameters
+    ----------
+    scene : (..., band, y, x)
+        What the recipe makes.
+    """
+    grid = Grid.of(scene)
+    height, width = prior.cells.shape[-2:]
+    rows, columns = prior.offset
+    coords: dict[Any, Any] = {
+        key: each for key, each in scene.coords.items() if {*each.dims} <= {"band"}
+    }
+    coords["y"] = grid.top + grid.dy * (rows + prior.ratio * (np.arange(height) + 0.5))
+    coords["x"] = grid.left + grid.dx * (columns + prior.ratio * (np.arange(width) + 0.5))
+    return xr.DataArray(prior.cells, coords, ("band", "y", "x"), attrs={"units": "1"})
+
+
+def place_beside(store: Any) -> Any:
+    """Name the store in a store that holds the cube which a recipe's model looks at again.
+
+    Raises
+    ------
+    LayoutError
+        A store that has no path or URL.
+    """
+    path = local_path(store)
+    if path is not None:
+        return path / CUBE
+    if isinstance(store, str):
+        return f"{store.rstrip('/')}/{CUBE}"
+    raise LayoutError(
+        f"store is a {type(store).__name__}, and the recipe of a model that looks at the cube "
+        "again holds a second store in it; expected a path or a URL. Use kind='cube'"
+    )
 
 
 def expect_lifted(scene: xr.DataArray) -> Lifted:
@@ -84,12 +123,6 @@ def expect_lifted(scene: xr.DataArray) -> Lifted:
             "fused is not just what predict or fuse returned: it is cut, computed or read from "
             "elsewhere; expected their result, of which the model and the mosaic are known. Use "
             "write_zarr(predict(model, msi), store, kind='recipe'), or kind='cube'"
-        )
-    if lifted.prior is not None:
-        raise LayoutError(
-            f"fused is lifted by a model of method={lifted.model.method!r} that looks at the cube "
-            "again; expected one that needs the mosaic alone, which is all that a recipe holds. "
-            "Use kind='cube'"
         )
     return lifted
 
@@ -121,15 +154,16 @@ def open_recipe(source: Any, *, variable: str | None, block: int, level: int = 0
         return mosaic
     model = read_model(source)
     _expect_fitting(source, labels, mosaic, model)
-    if level and model.halo:
+    if level and (model.halo or model.prior is not None):
         raise LayoutError(
-            f"level is {level}, and the model of {source} looks at a pixel's neighbours, which "
-            "are others in an overview; expected level 0. Use open_scene(store)"
+            f"level is {level}, and the model of {source} looks at what lies around a pixel, which "
+            "is something else in an overview; expected level 0. Use open_scene(store)"
         )
     form = source_of(mosaic.data)
     chunks = [*mosaic.data.chunks]
     chunks[-3] = (model.bands,)
-    data = LiftedArray.of(Lifting.of(form, model), chunks)
+    lifting = Lifting.of(form, model, beside=_beside(source, root, model, block))
+    data = LiftedArray.of(lifting, chunks)
     coords = {key: each for key, each in labels.coords.items() if not {"y", "x"} & {*each.dims}}
     coords |= {key: mosaic.coords[key] for key in ("y", "x")}
     scene = xr.DataArray(data, coords, dims, attrs=attrs, name=VARIABLE)
@@ -152,6 +186,7 @@ def _labelled(lifted: Lifted, scene: xr.DataArray) -> xr.DataArray:
 
 
 def _address_of(lifted: Lifted) -> dict[str, Any]:
+    """Say where the mosaic lies; a cube that is looked at again is copied whatever is asked."""
     form = stored_form(lifted.msi)
     if form is None:
         raise LayoutError(
@@ -160,6 +195,26 @@ def _address_of(lifted: Lifted) -> dict[str, Any]:
             "it. Use msi='copy'"
         )
     return describe(form)
+
+
+def _beside(source: Any, root: zarr.Group, model: Model, block: int) -> Beside | None:
+    """Open the cube that the model looks at again, if it does."""
+    if model.prior is None:
+        return None
+    told: Any = root.attrs[ABOUT]
+    where = told.get("settings", {}).get("beside")
+    try:
+        ratio, (row, column) = where["ratio"], where["offset"]
+        whole = all(isinstance(each, int) for each in (ratio, row, column)) and ratio > 0
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise _damaged(source, "it does not say where its cube lies under its mosaic")
+    opened = open_store(place_beside(source), variable=VARIABLE, block=block)
+    form = source_of(opened.data)
+    if not isinstance(form, Decoded) or form.ndim != 3 or form.shape[0] != model.bands:
+        raise _damaged(source, "its cube has other bands than its model")
+    return Beside(form, ratio, (row, column))
 
 
 def _expect_mosaic(msi: str) -> str:

@@ -30,7 +30,7 @@ from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
-from lift_xr.io.recipe import Mosaic, recipe_of
+from lift_xr.io.recipe import Mosaic, cube_beside, place_beside, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
@@ -167,6 +167,8 @@ def write_zarr(
     if not (joins and _is_complete(store)):
         create(blueprint, store)
         expect_same_run(store, blueprint)  # another process may have begun at the same moment
+        if blueprint.beside is not None:
+            _write_beside(blueprint, store, shard=shard, part=part, progress=progress)
         if share[0] > 0:
             fill(blueprint, store, part=share, log=log, progress=progress)
     return store
@@ -184,6 +186,22 @@ def _cube_of(
     packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
     model = model_of(scene.data)
     return Blueprint(scene, passes, packing, fingerprint(scene.data), model=model)
+
+
+def _write_beside(
+    blueprint: Blueprint,
+    store: Any,
+    *,
+    shard: int,
+    part: tuple[int, int] | None,
+    progress: bool,
+) -> None:
+    """Write the cube of a recipe, as a store in the store, before the mosaic."""
+    assert blueprint.beside is not None
+    cube = cube_beside(blueprint.labels, blueprint.beside)
+    share: dict[str, Any] = {"resume": True} if part is None else {"part": part}
+    place = place_beside(store)
+    write_zarr(cube, place, dtype="float32", shard=shard, progress=progress, **share)
 
 
 def _expect_kind(kind: str) -> str:
@@ -210,6 +228,8 @@ def fill(
             _fill_pass(blueprint, store, number, mine, stop, log, progress)
             if not _is_done(blueprint, store, number):
                 return  # other parts are at it
+    if blueprint.beside is not None and not _is_complete(place_beside(store)):
+        return  # so are they at the cube
     finalize(store)
     _warn_of_clipping(blueprint, store)
 

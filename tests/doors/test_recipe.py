@@ -25,6 +25,7 @@ from lift_xr.io.lazy import Decoded, source_of
 from lift_xr.io.lifting import Lifting
 from lift_xr.io.origin import Raster
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models import base
 from tests.clusters import two_workers
 from tests.doors.test_resume import files_of
 from tests.pixels.test_model_file import model
@@ -487,3 +488,62 @@ def test_a_lazy_recipe_is_a_dask_array(folder):
     data = open_scene(folder / "copy.zarr").data
     assert isinstance(data, da.Array)
     da.utils.assert_eq(data.rechunk((-1, 100, 100)), data.compute(), scheduler="synchronous")
+
+
+# ---- models that look at the cube again
+
+
+class Peek:
+    """Adds to a network's answer the mean of the cells around each pixel's own."""
+
+    bands, msi_bands, halo, prior = BANDS, 3, 0, 1
+
+    def __init__(self, network: DenseNetwork) -> None:
+        self.network = network
+
+    def __call__(self, block: np.ndarray, device: str = "cpu", prior: Any = None) -> np.ndarray:
+        around = np.nan_to_num(prior.cells, nan=0.0)
+        around = sum(np.roll(around, (i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1))
+        places = [
+            (np.arange(size) - start) // prior.ratio
+            for size, start in zip(block.shape[1:], prior.offset, strict=True)
+        ]
+        return self.network(block, device) + around[:, places[0]][:, :, places[1]].astype("float32")
+
+
+@pytest.fixture
+def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> xr.DataArray:
+    """What a model makes of the mosaic and of a cube that begins beside its corner."""
+    monkeypatch.setitem(base.LIFTS, "peek", lambda *parts: Peek(DenseNetwork.from_arrays(*parts)))
+    values = np.random.default_rng(3).random((BANDS, 54, 7), dtype="float32")
+    values[:, 4, 4] = np.nan
+    hsi = on_grid(values, spacing=10.0, left=90.0, top=910.0).rio.write_crs("EPSG:32615")
+    hsi = hsi.assign_coords(wavelength=("band", np.linspace(400, 900, 5), {"units": "nm"}))
+    source = open_scene(stored(tmp_path))
+    return lift_xr.predict(model(kind="peek"), source, hsi=hsi.assign_attrs(units="1"))
+
+
+@KINDS
+def test_a_recipe_keeps_the_cube_for_a_model_that_looks_at_it_again(looking, tmp_path, kind):
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", msi=kind, shard=128)
+    found, expected = open_scene(store), looking.compute()
+    np.testing.assert_array_equal(found, expected)
+    window = {"band": [3, 0], "y": slice(95, 131), "x": slice(7, 42)}
+    np.testing.assert_array_equal(found.isel(window), expected.isel(window))
+    np.testing.assert_array_equal(found.isel(y=44, x=47), expected.isel(y=44, x=47))
+    with pytest.raises(
+        LayoutError, match=r"the model .* looks at what lies around a pixel|address"
+    ):
+        open_scene(store, level=1)
+
+
+def test_parts_write_the_cube_of_a_recipe_too(looking, tmp_path):
+    whole = write_zarr(looking, tmp_path / "whole.zarr", kind="recipe", shard=128)
+    for i in (0, 2, 1):
+        write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=128, part=(i, 2))
+    assert files_of(tmp_path / "r.zarr") == files_of(whole)
+
+
+def test_a_recipe_with_a_cube_needs_a_place_that_has_a_name(looking):
+    with pytest.raises(LayoutError, match="holds a second store in it; expected a path or a URL"):
+        write_zarr(looking, MemoryStore(), kind="recipe")
