@@ -17,8 +17,6 @@ from zarr.codecs import BytesCodec
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.blocks import lifted_from
-from lift_xr.io.lazy import source_of
-from lift_xr.io.lifting import Lifting
 from lift_xr.io.store import METADATA, local_path
 from lift_xr.models import Model
 from lift_xr.models import load_model as load_file
@@ -38,10 +36,8 @@ def model_of(data: da.Array) -> Model | None:
     model's any more, or not all of them.
     """
     lifted = lifted_from(data)
-    if lifted is not None:
-        return lifted.model if isinstance(lifted.model, Model) else None
-    source = source_of(data)
-    return source.model if isinstance(source, Lifting) and source.whole else None
+    model = None if lifted is None else lifted.model
+    return model if isinstance(model, Model) else None
 
 
 def load_model(source: Any) -> Model:

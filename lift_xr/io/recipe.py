@@ -15,12 +15,12 @@ import xarray as xr
 import zarr
 from dask.base import tokenize
 
-from lift_xr.blocks import Lifted, Prior, lifted_from
+from lift_xr.blocks import Lifted, Prior, lift_blocks, lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.embed import read_model
-from lift_xr.io.lazy import Decoded, cut, source_of
+from lift_xr.io.lazy import READ, Decoded, blocks_of, cut, source_of
 from lift_xr.io.lifting import Beside, LiftedArray, Lifting
 from lift_xr.io.origin import codes_of, describe, reopen, stored_form
 from lift_xr.io.place import fingerprint
@@ -38,6 +38,7 @@ from lift_xr.io.store import (
 from lift_xr.models import Model
 from lift_xr.packing import Codes, Packing
 from lift_xr.plan import passes_of
+from lift_xr.scene import BLOCK
 
 Mosaic = Literal["copy", "address"]
 CUBE = "hsi"  # the group that is a store of its own: the cube that a model looks at again
@@ -112,12 +113,6 @@ def place_beside(store: Any) -> Any:
 def expect_lifted(scene: xr.DataArray) -> Lifted:
     """Raise LayoutError unless a scene is just what ``predict`` or ``fuse`` returned."""
     lifted = lifted_from(scene.data)
-    source = source_of(scene.data)
-    if isinstance(source, Lifting) and source.whole and source.beside is None:
-        edges = [*scene.data.chunks]
-        edges[-3] = (source.msi.shape[-3],)
-        read = cut(source.msi, tuple(edges), f"read-{tokenize(source.msi, edges)}")
-        lifted = Lifted(read, source.model, source.device, None)
     if lifted is None or not isinstance(lifted.model, Model):
         raise LayoutError(
             "fused is not just what predict or fuse returned: it is cut, computed or read from "
@@ -125,6 +120,22 @@ def expect_lifted(scene: xr.DataArray) -> Lifted:
             "write_zarr(predict(model, msi), store, kind='recipe'), or kind='cube'"
         )
     return lifted
+
+
+def as_lifted(scene: xr.DataArray) -> xr.DataArray:
+    """Turn what a whole recipe makes into what ``predict`` returns; any other scene stays."""
+    source = source_of(scene.data)
+    if not isinstance(source, Lifting) or not source.whole:
+        return scene
+    chunks = [*scene.data.chunks]
+    chunks[-3] = (source.msi.shape[-3],)
+    read = cut(source.msi, tuple(chunks), f"{READ}-{tokenize(source.msi, chunks)}")
+    prior = None
+    if source.beside is not None:
+        cells = blocks_of(source.beside.cells, [len(source.bands), BLOCK, BLOCK])
+        prior = Prior(cells, source.beside.ratio, source.beside.offset)
+    lifted = lift_blocks(read, source.model, device=source.device, prior=prior)
+    return scene.copy(data=lifted)
 
 
 def is_recipe(source: Any) -> bool:
@@ -299,7 +310,7 @@ def _blocks(form: Decoded, block: int) -> da.Array:
         tuple(min(edge, size - start) for start in range(0, size, edge))
         for size, edge in zip(form.shape, edges, strict=True)
     ]
-    return cut(form, tuple(chunks), f"read-{tokenize(form, edges)}")
+    return cut(form, tuple(chunks), f"{READ}-{tokenize(form, edges)}")
 
 
 def _expect_fitting(source: Any, labels: xr.Dataset, mosaic: xr.DataArray, model: Model) -> None:

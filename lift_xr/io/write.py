@@ -30,7 +30,7 @@ from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
-from lift_xr.io.recipe import Mosaic, cube_beside, place_beside, recipe_of
+from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, place_beside, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
@@ -147,7 +147,7 @@ def write_zarr(
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
     with dask.config.set({"array.rechunk.method": "tasks"}):  # never shuffled over a cluster
-        scene = expect_scene(fused, name="fused", block=expect_edge(shard))
+        scene = as_lifted(expect_scene(fused, name="fused", block=expect_edge(shard)))
     scene.attrs = _plain_attrs(scene.attrs)
     share = _expect_part(part, overwrite=overwrite)
     expect_log(log, store)
