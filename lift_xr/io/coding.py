@@ -15,6 +15,7 @@ import xarray as xr
 from lift_xr.encode import encode_block
 from lift_xr.errors import LayoutError
 from lift_xr.io.lazy import read_apart
+from lift_xr.io.lifting import LiftedArray
 from lift_xr.io.scale import find_packing
 from lift_xr.packing import Packing
 
@@ -54,6 +55,9 @@ class Image:
 
     def window(self, rows: slice, columns: slice) -> da.Array:
         """Cut out a window, lazily; of blocks that are merely read, no other band is read."""
+        if isinstance(self.pixels, LiftedArray):  # which takes them all together
+            bands = [band for run in self.runs for band in range(run.start, run.stop)]
+            return self.pixels[bands, rows, columns]
         parts = [(run, rows, columns) for run in self.runs]
         return da.concatenate([read_apart(self.pixels, part) for part in parts])
 

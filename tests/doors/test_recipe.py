@@ -170,10 +170,14 @@ def test_a_series_of_mosaics_is_a_recipe_too(tmp_path):
     np.testing.assert_array_equal(found.isel(band=[2], time=1), fused.isel(band=[2], time=1))
 
 
-def test_bands_of_a_recipe_are_exported(folder, cube, tmp_path):
+def test_bands_of_a_recipe_are_exported_and_each_pixel_lifted_once(
+    folder, cube, tmp_path, monkeypatch
+):
+    counted = Counted(monkeypatch)
     export(open_scene(folder / "copy.zarr"), tmp_path / "two.tif", bands=[5, 2], dtype="float32")
     with rasterio.open(tmp_path / "two.tif") as file:
         np.testing.assert_array_equal(file.read(), cube.isel(band=[4, 1]))
+    assert sum(pixels for _, pixels in counted.lifted) == HEIGHT * WIDTH
 
 
 def test_the_cube_of_a_recipe_keeps_the_model(folder, tmp_path):
