@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +92,7 @@ def codes_of(form: Decoded) -> bool:
 def describe(form: Decoded) -> dict[str, Any]:
     """Say, as JSON, where stored numbers lie, what they are, and by what they are known again."""
     array = form.array
-    where = (
-        {"path": os.path.abspath(array.path)} if isinstance(array, Raster) else _zarr_place(array)
-    )
+    where = _raster_place(array) if isinstance(array, Raster) else _zarr_place(array)
     return {
         **where,
         "shape": list(array.shape),
@@ -191,6 +188,11 @@ def _expect_modest(array: Any, recipe: Any) -> None:
             f"the mosaic of the recipe {recipe} is {array.dtype} of shape {array.shape}; expected "
             "numbers (band, y, x), in chunks that can be held. Write the recipe again"
         )
+
+
+def _raster_place(array: Raster) -> dict[str, Any]:
+    remote = "://" in array.path or array.path.startswith("/vsi")
+    return {"path": array.path if remote else str(Path(array.path).resolve())}
 
 
 def _zarr_place(array: zarr.Array[Any]) -> dict[str, Any]:
