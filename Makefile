@@ -52,7 +52,8 @@ bench: $(VENV)/tools
 	$(BIN)/python benchmarks/houston.py --shards 8
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/sin_paper.py
-	$(BIN)/python benchmarks/wald.py sin-paper sin oracle --quick --seeds 1
+	$(BIN)/python benchmarks/wald.py sin-paper sin linear bicubic oracle --quick
+	$(BIN)/python benchmarks/ablation.py --quick
 
 examples: $(VENV)/tools
 	for example in examples/[0-9]*.py; do $(BIN)/python $$example || exit 1; done

@@ -19,6 +19,7 @@ INK, FAINT = "#333333", "#cccccc"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 MARKERS = ("o", "s", "D", "^", "v", "P")
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110}
+FAR = 8.0  # dB
 TITLES = {"ratio": "ratio, 4 MSI bands", "msi_bands": "MSI bands, ratio 8", "psf": "PSF"}
 
 
@@ -90,18 +91,25 @@ def by_group(rows: list[dict], psnr: Psnr, path: Path) -> Path:
 
 
 def panel(axes: Axes, rows: list[dict], psnr: Psnr, name: str) -> None:
-    """One line a method over the values of one setting."""
+    """One line a method over the values of one setting; PSFs have no order, so no line."""
     found = groups(rows, name)
     places = range(len(found))
+    best = max(values.mean() for values in psnr.values())
+    line = "none" if name == "psf" else "-"
     for colour, marker, method in zip(COLOURS, MARKERS, psnr, strict=False):
+        if (apart := best - psnr[method].mean()) > FAR:  # it would flatten all others
+            axes.plot([], [], linestyle="none", label=f"{method}: {apart:.0f} dB below the best")
+            continue
         means = [np.mean(psnr[method][members]) for members in found.values()]
-        axes.plot(places, means, color=colour, marker=marker, markersize=4, label=method)
+        style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+        axes.plot(places, means, label=method, **style)
     axes.set_xticks(places, [str(value) for value in found])
     if name == "psf":
         axes.tick_params(axis="x", rotation=40)
         plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
     scenes = {rows[k]["scene"] for members in found.values() for k in members}
-    axes.set_title(f"by {TITLES[name]} ({len(scenes)} scenes)", loc="left", fontsize=8)
+    counted = "1 scene" if len(scenes) == 1 else f"{len(scenes)} scenes"
+    axes.set_title(f"by {TITLES[name]} ({counted})", loc="left", fontsize=8)
     axes.grid(axis="y", color="#eeeeee")
 
 

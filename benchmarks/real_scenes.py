@@ -1,4 +1,7 @@
-"""The way to the real scenes and the published figures, which are not part of this repository."""
+"""The way to the real scenes and the published figures, which are not part of this repository.
+
+Results go to ``benchmarks/results``, or to ``LIFT_XR_RESULTS``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+RESULTS = Path(os.environ.get("LIFT_XR_RESULTS", HERE / "results"))
 
 
 def data_folder() -> Path:

@@ -33,9 +33,10 @@ FIELDS = (*KEY, "seed", *SCORES, *COSTS, "note")
 def run_missing(rows: list[dict], method: str, seeds: Iterable[int]) -> list[dict]:
     """All results of a method, those of earlier runs read back from its CSV."""
     path = RESULTS / f"{method}.csv"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     done = [each for each in read(path) if not each.get("note")]  # refused rows are tried again
     known = {identity(each): each for each in done}
+    rows = [PROTOCOL | row for row in rows]
     wanted = [(stands_for(row, method), seed) for row in rows for seed in seeds]
     for number, (row, seed) in enumerate(wanted, 1):
         if identity(row | {"seed": seed}) in known:

@@ -79,13 +79,14 @@ def score(
     places = {"truth": reference, "msi": chosen["msi"], "hsi": chosen["hsi"]}
     found, told = _compare(estimate, reference, **chosen)
     if as_json:
-        click.echo(json.dumps({"estimate": estimate, **_plain(found, places), **told}, indent=2))
+        click.echo(json.dumps({"estimate": estimate, **_plain(found, places), **told}))
         return
     from rich.console import Console
 
     console = Console()
     for against, values in found.items():
-        console.print(_table(TITLES[against].format(places[against]), values))
+        console.print(TITLES[against].format(places[against]), style="bold")
+        console.print(_table(values, listed=against == "msi"))
     for line in _remarks(told):
         console.print(line, style="dim")
 
@@ -184,14 +185,13 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(title: str, values: dict[str, Any]) -> Table:
-    """One line a metric: the value, or what the bands' values lie between."""
+def _table(values: dict[str, Any], *, listed: bool) -> Table:
+    """One line a metric: the value, or one for each band, or what all of them lie between."""
     from rich.table import Table
 
     from lift_xr.metrics.scores import UNITS
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.show_header = False
+    table = Table(box=None, show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(justify="right")
     table.add_column()
@@ -199,25 +199,25 @@ def _table(title: str, values: dict[str, Any]) -> Table:
         if name == "band":
             continue
         unit = {"1": "", "degree": "degrees"}.get(UNITS.get(name, "1"), UNITS.get(name, ""))
-        for label, number in _lines(name, value, values.get("band", [])):
+        for label, number in _lines(name, value, values["band"] if listed else None):
             table.add_row(label, number, unit)
     return table
 
 
-def _lines(name: str, value: Any, bands: list[str]) -> list[tuple[str, str]]:
-    """Give each band a line where they are few; else the middle and both ends."""
+def _lines(name: str, value: Any, bands: list[str] | None) -> list[tuple[str, str]]:
+    """Give each band a line where they are named; else the middle and both ends."""
     label = name.upper() if name not in ("correlation", "pixels") else name
     if not isinstance(value, list):
         return [(label, _told(value))]
     if name == "pixels":
         return [(label, f"{max(value):,}" if value else "0")]
-    if len(bands) <= 16:
+    if bands is not None:
         return [(f"{label} {band}", _told(each)) for band, each in zip(bands, value, strict=True)]
     known = sorted(each for each in value if math.isfinite(each))
     if not known:
         return [(label, "nan")]
     middle = known[len(known) // 2]
-    return [(label, f"{_told(middle)} ({_told(known[0])} to {_told(known[-1])})")]
+    return [(label, f"{_told(middle)}, {_told(known[0])} to {_told(known[-1])}")]
 
 
 def _told(value: float) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.scenes import shared_data
@@ -63,3 +65,32 @@ def test_without_the_real_scenes_the_example_says_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("skipped: the real scenes are not in")
+
+
+def test_hyperbench_can_call_lift_xr(tmp_path: Path) -> None:
+    told = run("03_hyperbench.py", tmp_path)
+    psnr = float(told.split("PSNR ")[1].split()[0])
+    assert psnr > 25
+
+
+@pytest.mark.parametrize("shape", [(40, 44), (42, 45)])
+def test_the_adapter_takes_and_gives_what_hyperbench_does(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scene whose sides are no multiples of the ratio is stretched there, not cropped."""
+    adapter = runpy.run_path(str(EXAMPLES / "03_hyperbench.py"))["run_pipeline"]
+    monkeypatch.setitem(adapter.__globals__, "METHOD", "linear")
+    random = np.random.default_rng(0)
+    srf = np.zeros((3, 9), "float32")
+    srf[0, :3] = srf[1, 3:6] = srf[2, 6:] = 1 / 3
+    lr_hsi = random.random((10, 11, 9), "float32")
+    hr_msi = random.random((*shape, 3), "float32")
+    found, stats = adapter(HR_MSI=hr_msi, LR_HSI=lr_hsi, srf=srf, psf=None, metadata={})
+    assert found.shape == (*shape, 9)
+    assert found.dtype == "float32"
+    assert 0 <= found.min() <= found.max() <= 1
+    # consistent with the mosaic, where nothing was clipped: so no axis is turned about
+    inside = ((found > 0) & (found < 1)).all(axis=-1)
+    assert inside.sum() > 20
+    np.testing.assert_allclose((found @ srf.T)[inside], hr_msi[inside], atol=0.05)
+    assert stats["num_parameters"] > 0

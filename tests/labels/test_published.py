@@ -4,9 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from benchmarks import published
-from lift_xr import psf
+from lift_xr import SpectralError, psf
 from tests.scenes import shared_data, shared_scenes
 
 RESULTS = "notes/reference_results/reference_on_shared_scenes.csv"
@@ -118,3 +119,26 @@ def test_a_linear_map_scores_near_the_published_network() -> None:
     # The network overfits the 121 to 144 pixels of these scenes; the line does not.
     assert all(-1 < difference < 4 for difference in better)
     assert np.mean(better) == pytest.approx(2, abs=1)
+
+
+def test_the_bands_lie_on_the_scenes_own_axis_where_that_is_asked_for() -> None:
+    nm = np.linspace(400, 1000, 20)
+    labelled = xr.DataArray(scene(), dims=("band", "y", "x")).assign_coords(
+        wavelength=("band", nm, {"units": "nm"})
+    )
+    found = published.case(labelled, ratio=8, msi_bands=4, axis="own")
+    np.testing.assert_allclose(found.wavelength, nm)
+    np.testing.assert_allclose(found.srf @ nm, [480, 552, 666, 803], atol=8)
+    assumed = published.case(labelled, ratio=8, msi_bands=4)
+    np.testing.assert_allclose(assumed.wavelength[[0, -1]], [421, 893])
+    with pytest.raises(SpectralError):  # the sixteen reach to 2373 nm
+        published.case(labelled, ratio=8, msi_bands=16, axis="own")
+
+
+def test_kernels_can_be_put_right() -> None:
+    one, other = (
+        published.case(scene(), ratio=8, msi_bands=4, psf="airy", kernels=kernels)
+        for kernels in ("published", "right")
+    )
+    assert np.abs(one.hsi - other.hsi).max() > 0.01
+    np.testing.assert_array_equal(one.msi, other.msi)

@@ -1,0 +1,83 @@
+"""The fidelity benchmarks run on toy scenes: any method, any case, twice for the price of once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+TOY_SCENES = """
+import numpy as np
+import xarray as xr
+
+
+def names():
+    return ["one", "two"]
+
+
+def load(name):
+    random = np.random.default_rng(len(name))
+    kinds = np.cumsum(random.random((3, 20)), axis=1) / 20
+    shares = random.dirichlet(np.ones(3), size=(14, 15)).repeat(2, 0).repeat(2, 1)
+    coords = {"wavelength": ("band", np.linspace(400, 1000, 20), {"units": "nm"})}
+    values = np.einsum("kb,yxk->byx", kinds, shares).astype("float32")
+    values[:, 0, :4 if name == "two" else 0] = np.nan
+    return xr.DataArray(values, dims=("band", "y", "x"), coords=coords, attrs={"units": "1"})
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> dict[str, str]:
+    """An environment whose real scenes are two toys, of which one lacks a corner."""
+    (tmp_path / "scenes.py").write_text(TOY_SCENES)
+    results = tmp_path / "results"
+    return dict(os.environ) | {"LIFT_XR_DATA": str(tmp_path), "LIFT_XR_RESULTS": str(results)}
+
+
+def run(environment: dict[str, str], name: str, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *options],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_any_method_runs_over_the_grid_and_is_not_run_twice(
+    toy: dict[str, str], tmp_path: Path
+) -> None:
+    options = "linear+none", "bicubic", "--scene", "two", "--case", "4,4", "--psf", "delta", "airy"
+    first = run(toy, "wald.py", *options)
+    assert "linear+none 2/2 two airy 4 4" in first
+    summary = next(line for line in first.splitlines() if line.startswith("| linear+none |"))
+    cells = [cell.strip() for cell in summary.split("|")[2:-1]]
+    psnr, *_, parameters, flops, peak = (
+        float(cell.replace(",", "")) for cell in cells if cell != "-"
+    )
+    assert psnr > 25
+    assert parameters == pytest.approx(4 * 20 + 20)
+    assert flops == pytest.approx(2 * 4 * 20)
+    assert peak > 0
+    assert (tmp_path / "results" / "wald_groups.png").exists()
+    again = run(toy, "wald.py", *options)
+    assert "2/2" not in again
+    assert summary in again
+
+
+def test_the_ablation_has_a_line_for_each_variant(toy: dict[str, str]) -> None:
+    told = run(
+        toy,
+        *("ablation.py", "--scene", "one", "--case", "4,4", "--steps", "40"),
+        *("--variant", "GeLU"),
+    )
+    assert [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")] == [
+        *("variant", "---", "baseline", "GeLU")
+    ]
