@@ -171,9 +171,7 @@ def main() -> None:
         write(place)
         whole, shards = files_of(place.store), len(place.started())
         print(f"{shards} shards of {told.shard} x {told.shard} pixels, seed {told.seed}\n")
-        print(
-            "| killed | kills | same bytes | in flight, in all | most | redone | more than that |"
-        )
+        print("| killed | kills | same bytes | in flight | at most | redone | of these too many |")
         print("|---|---:|---:|---:|---:|---:|---:|")
         modes = told.modes.split(",")
         for number, mode in enumerate(modes):

@@ -177,7 +177,13 @@ class _Work:
     def alone(self, index: Index) -> Graph:
         """One task that computes a shard, and all that it needs beside."""
         task = self.task(index)
-        return {task.key: task, **cull(self.graph, list(task.dependencies))[0]}
+        return {task.key: task, **self.beside([task])}
+
+    def beside(self, tasks: Collection[Task]) -> Graph:
+        """What tasks need beside; without what a cluster holds already, as futures."""
+        outer = {key for each in tasks for key in each.dependencies}
+        graph: Graph = cull(self.graph, [key for key in outer if key in self.graph])[0]
+        return graph
 
     def task(self, index: Index) -> Task:
         """One task that computes a shard from what is shared, and from arrays in memory."""
@@ -257,8 +263,7 @@ class _Cluster:
         self.client, self.work = client, work
         self.finished: queue.Queue[Finished] = queue.Queue()
         tasks = {each.key: each for each in map(work.task, todo)}
-        outer = {key for each in tasks.values() for key in each.dependencies}
-        graph = {**cull(work.graph, list(outer))[0], **tasks}
+        graph = {**work.beside(tasks.values()), **tasks}
         self.futures = dict(zip(todo, client.get(graph, list(tasks), sync=False), strict=True))
 
     def start(self, index: Index) -> None:
@@ -292,10 +297,14 @@ class _Cluster:
         return replace(finished, ran=ran)
 
     def _submit_again(self, index: Index) -> None:
+        from distributed import Future
+
         # Client.retry trips over a task that failed below the one asked for, and the scheduler
         # remembers its error. As a call with a name of its own it is new to everyone.
         graph, key = self.work.alone(index), (self.work.name, *index)
-        self.futures[index] = self.client.submit(_Alone(graph, key), pure=False)
+        held = tuple(each for each in graph[key].dependencies if each not in graph)
+        futures = [Future(each, self.client) for each in held]
+        self.futures[index] = self.client.submit(_Alone(graph, key, held), *futures, pure=False)
 
     def _tell(self, index: Index, future: Any) -> None:
         error = None
@@ -307,13 +316,15 @@ class _Cluster:
 
 @dataclass(frozen=True)
 class _Alone:
-    """One task with all that it needs, as a function without arguments."""
+    """One task with all that it needs, as a function of what the cluster holds."""
 
     graph: Graph
     key: Any
+    held: tuple[Any, ...]
 
-    def __call__(self) -> Any:
-        (value,) = get_sync(self.graph, [self.key])
+    def __call__(self, *values: Any) -> Any:
+        known = {key: DataNode(key, value) for key, value in zip(self.held, values, strict=True)}
+        (value,) = get_sync(self.graph | known, [self.key])
         return value
 
 

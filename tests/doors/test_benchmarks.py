@@ -86,3 +86,11 @@ def test_stated_intervals_are_held_against_errors() -> None:
     shared_data()
     told = run("uncertainty.py", "--rows", 1, "--method", "linear")
     assert "covered: mean" in told
+
+
+def test_killed_runs_are_finished_to_the_same_bytes() -> None:
+    toy = ("--kills", 2, "--modes", "run,part", "--edge", 160, "--shard", 64)
+    told = [line for line in run("kills.py", *toy).splitlines() if line.startswith("|")]
+    kills = [line.split("|")[2:-1] for line in told[2:]]
+    assert [(int(count), int(same)) for count, same, *_ in kills] == [(1, 1), (1, 1)]
+    assert [int(too_many) for *_, too_many in kills] == [0, 0]

@@ -23,7 +23,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, write_zarr
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
-from lift_xr.io.record import DONE, FAILING, LEFT, all_progress
+from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
 from lift_xr.io.write import WriteFailed
 from tests.clusters import two_workers
 from tests.scenes import located, on_grid
@@ -230,6 +230,14 @@ def test_parts_side_by_side_write_the_same_bytes(tmp_path, whole):
     assert entries(diary) == SHARDS
 
 
+def test_a_late_process_does_not_spoil_what_another_has_completed(tmp_path, whole):
+    """Two runs of one part: the slower one fails a shard that the faster one has written."""
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    record = zarr.open_array(store, path="_progress/0", mode="r+")
+    mark_failing(record, (0, 3, 0))
+    assert files_of(store) == whole
+
+
 def test_a_killed_part_is_run_again(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
     killed, other = (child(store, diary, part=(i, 2), seconds=0.1) for i in (1, 2))
@@ -314,9 +322,9 @@ def test_where_everything_fails_the_run_gives_up(tmp_path, monkeypatch):
     assert entries(diary) < 4 * SHARDS
 
 
-def test_a_cluster_tries_again_finishes_and_writes_the_same_bytes(tmp_path, whole):
+def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
-    with two_workers():
+    with two_workers() as client:
         with pytest.raises(WriteFailed, match="row 4 is on fire"):
             write_zarr(burning(diary, rows=(4,)), store, shard=SHARD)
         assert entries(diary) == 4
@@ -328,8 +336,20 @@ def test_a_cluster_tries_again_finishes_and_writes_the_same_bytes(tmp_path, whol
         with pytest.raises(Interrupted):
             write_zarr(scene(seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
         write_zarr(scene(), tmp_path / "t.zarr", shard=SHARD, resume=True)
-    assert files_of(store) == whole
-    assert files_of(tmp_path / "t.zarr") == whole
+        lost, pids = tmp_path / "lost", sorted(client.run(os.getpid).values())
+        killer = threading.Thread(target=kill_after, args=(pids[0], lost), kwargs={"starts": 4})
+        killer.start()
+        write_zarr(scene(diary=lost, seconds=0.2), tmp_path / "u.zarr", shard=SHARD)
+        killer.join()
+        assert entries(lost) <= SHARDS + 1  # what the killed worker had in flight: one thread, one
+    for name in ("s.zarr", "t.zarr", "u.zarr"):
+        assert files_of(tmp_path / name) == whole
+
+
+def kill_after(pid: int, diary: Path, *, starts: int) -> None:
+    while entries(diary) < starts:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------- whose store it is
