@@ -49,6 +49,8 @@ fix: $(VENV)/tools
 
 bench: $(VENV)/tools
 	$(BIN)/python benchmarks/kernel.py
+	$(BIN)/python benchmarks/houston.py --shards 8
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/sin_paper.py
 	$(BIN)/python benchmarks/wald.py sin-paper sin oracle --quick --seeds 1
 

@@ -4,17 +4,74 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from lift_xr.io import WriteFailed, compute, open_scene, shards, write_zarr
+from tests.scenes import located
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+TOY = ("--shape", 160, 160, "--shard", 40, "--method", "linear", "--threads", 2, "--cells", 8)
 
 
-def test_the_kernel_is_timed_against_pixel_major_layers() -> None:
+def run(script: str, *options: object) -> str:
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "kernel.py", "--edge", "16", "--pairs", "1"],
+        [sys.executable, BENCHMARKS / script, *map(str, options)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len([line for line in done.stdout.splitlines() if line.startswith("|")]) == 4
+    return done.stdout
+
+
+def test_the_kernel_is_timed_against_pixel_major_layers() -> None:
+    told = run("kernel.py", "--edge", 16, "--pairs", 1)
+    assert len([line for line in told.splitlines() if line.startswith("|")]) == 4
+
+
+def test_some_shards_of_a_large_mosaic_tell_what_all_would_take(tmp_path: Path) -> None:
+    store = tmp_path / "h.zarr"
+    told = run("houston.py", *TOY, "--store", store, "--shards", 2, "--pairs", 1)
+    assert "2 shards, 0.00 Mpx, 1 times" in told
+    assert "wall / (all steps): " in told
+    assert "All 16 shards, by area: " in told
+
+
+def test_a_large_mosaic_is_written_checked_and_dropped(tmp_path: Path) -> None:
+    store = tmp_path / "h.zarr"
+    told = run("houston.py", *TOY, "--store", store, "--full", "--keep", "pyramid")
+    assert "| shards checked as written | 16 |" in told
+    assert "| shards dropped | 8 |" in told
+    assert np.isfinite(open_scene(store)).sum() == 8 * 40 * 40 * 50  # the rest reads as nodata
+
+
+def test_time_and_memory_are_compared_over_areas() -> None:
+    told = run("scaling.py", "--times", 1, 4, "--shard", 40, "--method", "linear")
+    assert told.count("largest over smallest") == 3
+
+
+@pytest.fixture
+def discarding(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return import_module("discarding")
+
+
+def test_a_shard_is_dropped_only_if_it_is_what_its_task_wrote(
+    discarding: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "BACKOFF", 0.0)
+    monkeypatch.setattr(shards, "checksum", lambda _: 0)
+    store = discarding.Discarding(tmp_path / "s.zarr", kept=0)
+    with pytest.raises(WriteFailed, match="Damaged: shard"):
+        write_zarr(located(40, 40).assign_attrs(units="1"), store, shard=20)
+    assert len([*(tmp_path / "s.zarr/0/reflectance/c").rglob("0")]) > 0
+    monkeypatch.undo()
+    write_zarr(located(40, 40).assign_attrs(units="1"), store, shard=20, resume=True)
+    assert len(discarding.discarded(tmp_path / "s.zarr")) == 4
+    left = (tmp_path / "s.zarr/0/reflectance/c").rglob("*")
+    assert not [each for each in left if each.is_file()]
