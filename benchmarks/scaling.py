@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,10 @@ from typing import Any
 from costs import alone, cpu_seconds, forget_peak, peak_mib
 from mosaic import Job, fit_on_part
 
+import lift_xr
+
 BASE = 2  # shards along the edge of the smallest scene
+Found = dict[str, float]
 
 
 def main() -> None:
@@ -32,42 +36,58 @@ def main() -> None:
         jobs = {times: _job(chosen, times, Path(folder)) for times in chosen.times}
         smallest = jobs[min(jobs)]
         alone(fit_on_part, smallest, smallest.shape[0] // smallest.ratio)
-        runs = {times: [] for times in jobs}
+        runs: dict[int, list[Found]] = {times: [] for times in jobs}
         for _ in range(chosen.repeats):  # in turn, so that a busy hour falls on all sizes
             for times, job in jobs.items():
                 runs[times].append(alone(write, job, chosen.workers))
                 shutil.rmtree(job.store)
+                print(f"{times}: {runs[times][-1]}", file=sys.stderr, flush=True)
         report(jobs, runs)
 
 
-def write(job: Job, workers: int) -> dict[str, float]:
+def write(job: Job, workers: int) -> Found:
     """Write one scene with threads of this process, or with processes of one thread each."""
     if not workers:
-        return job.write().plain()
+        with job.in_threads():
+            planned = foreseen(job)
+        return job.write().plain() | planned
     with _cluster(workers) as client:
+        planned = foreseen(job)
         client.run(forget_peak)
         before = client.run(cpu_seconds)
         costs = job.write().plain()
         after, peaks = client.run(cpu_seconds), client.run(peak_mib)
         spent = sum(after.values()) - sum(before.values())
-        return costs | {"cpu_s": costs["cpu_s"] + spent, "peak_mib": max(peaks.values())}
+        costs |= {"cpu_s": costs["cpu_s"] + spent, "peak_mib": max(peaks.values())}
+        return costs | planned
 
 
-def report(jobs: dict[int, Job], runs: dict[int, list[dict[str, float]]]) -> None:
+def foreseen(job: Job) -> Found:
+    """What ``lift_xr.plan`` says that a process will hold at most, before anything is read."""
+    model = lift_xr.load_model(job.model)
+    planned = lift_xr.plan(job.scene().msi, model, shard=job.shard, probe=False, device="cpu")
+    return {"planned_mib": planned.peak_memory / 2**20}
+
+
+def report(jobs: dict[int, Job], runs: dict[int, list[Found]]) -> None:
     """The table, and by how much each column changes over the sizes."""
-    print("| area | shards | Mpx | wall s/Mpx | CPU s/Mpx | peak memory of a process, MiB |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| area | shards | Mpx | wall s/Mpx | CPU s/Mpx | peak of a process, MiB | planned, MiB |"
+    )
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     columns: dict[str, list[float]] = {"wall s/Mpx": [], "CPU s/Mpx": [], "peak memory": []}
     for times, job in jobs.items():
         wall, cpu = (
             median(run[name] for run in runs[times]) / job.megapixels
             for name in ("wall_s", "cpu_s")
         )
-        peak = max(run["peak_mib"] for run in runs[times])
+        peak, planned = (
+            max(run[name] for run in runs[times]) for name in ("peak_mib", "planned_mib")
+        )
         for column, value in zip(columns.values(), (wall, cpu, peak), strict=True):
             column.append(value)
-        tasks = job.first_pass.tasks
-        print(f"| {times} | {tasks} | {job.megapixels:.2f} | {wall:.3f} | {cpu:.3f} | {peak:.0f} |")
+        size = f"{times} | {job.first_pass.tasks} | {job.megapixels:.2f}"
+        print(f"| {size} | {wall:.3f} | {cpu:.3f} | {peak:.0f} | {planned:.0f} |")
     print()
     for name, values in columns.items():
         change = 100 * (max(values) / min(values) - 1)
