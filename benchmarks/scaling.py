@@ -64,6 +64,8 @@ def write(job: Job, workers: int) -> Found:
 
 def foreseen(job: Job) -> Found:
     """What ``lift_xr.plan`` says that a process will hold at most, before anything is read."""
+    if not callable(lift_xr.plan):
+        return {"planned_mib": float("nan")}
     model = lift_xr.load_model(job.model)
     planned = lift_xr.plan(job.scene().msi, model, shard=job.shard, probe=False, device="cpu")
     return {"planned_mib": planned.peak_memory / 2**20}
