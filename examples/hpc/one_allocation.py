@@ -32,10 +32,11 @@ def main(msi: str, model: str, store: str) -> None:
     with cluster() as runner, Client(runner) as client:
         client.wait_for_workers(runner.n_workers, timeout=600)
         stop_before(os.environ.get("SLURM_JOB_END_TIME"))
-        with report(f"lift-xr-{os.environ['SLURM_JOB_ID']}.html"):
+        name = f"lift-xr-{os.environ['SLURM_JOB_ID']}"
+        with report(f"{name}.html"):
             mosaic = lift_xr.open_scene(msi, block=SHARD)
             fused = lift_xr.predict(lift_xr.load_model(model), mosaic)
-            lift_xr.write_zarr(fused, store, shard=SHARD, resume=True)
+            lift_xr.write_zarr(fused, store, shard=SHARD, resume=True, log=f"{name}.jsonl")
 
 
 def cluster() -> SLURMRunner:

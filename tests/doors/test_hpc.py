@@ -127,6 +127,7 @@ def test_parts_of_an_array_job_write_one_store_between_them(job: Path) -> None:
     assert lift_xr.status(job / "fused.zarr").complete
     assert content(job / "fused.zarr") == content(written_here(job))
     assert not (job / "scontrol.said").exists()
+    assert len((job / "lift-xr-1.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_part_that_runs_out_of_time_finishes_its_shard_and_goes_on_later(tmp_path: Path) -> None:
