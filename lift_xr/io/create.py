@@ -23,6 +23,7 @@ from lift_xr.encode import MEANINGS
 from lift_xr.grid import Grid
 from lift_xr.io.blueprint import Blueprint, about
 from lift_xr.io.embed import write_model
+from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
@@ -85,10 +86,22 @@ def flags_path() -> str:
     return f"{QUALITY}/{FLAGS}"
 
 
+def index_within(path: str, index: tuple[int, ...]) -> tuple[int, ...]:
+    """Turn what is said of (..., band, y, x) into what holds for an array: flags have no bands."""
+    return (*index[:-3], *index[-2:]) if path == flags_path() else index
+
+
 def paths_written(each: Pass) -> tuple[str, ...]:
     """List the arrays that a task of a pass writes to; flags go with full resolution."""
     levels = tuple(level_path(each.first + number) for number in range(len(each.layouts)))
     return levels if each.first else (*levels, flags_path())
+
+
+def files_written(each: Pass) -> tuple[str, ...]:
+    """List the files that a task of a pass writes, as ``io.files`` names them."""
+    layouts = each.layouts if each.first else (*each.layouts, without_bands(each.layouts[0]))
+    pairs = zip(paths_written(each), layouts, strict=True)
+    return tuple(name for path, layout in pairs for name in names_of_files(path, layout))
 
 
 async def _clear(target: Store) -> None:
@@ -133,7 +146,7 @@ def _write_pixels(
     _write(flags, root, QUALITY, _flags_encoding(flags, layouts[0]), told.groups[0])
     root.create_group(RECORD)
     for each in blueprint.passes:
-        create_record(root, each, paths_written(each))
+        create_record(root, each, (*paths_written(each), *files_written(each)))
 
 
 def _write_labels(blueprint: Blueprint, root: zarr.Group) -> None:

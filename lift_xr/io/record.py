@@ -20,7 +20,11 @@ from lift_xr.plan import Pass
 
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
-STATE, CLIPPED = "state", "clipped_values"
+STATE, CLIPPED, ROW = "state", "clipped_values", "row"
+CHECKSUM = (
+    "CRC-32: of an array, its stored values in C order; of a file, its bytes, -1 where there is "
+    "none; of the row, the numbers before it as little-endian int64"
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Progress:
     rows : (*grid, column), int64
         One row a task.
     columns
-        ``state``, ``clipped_values``, then the checksum of every shard the task wrote, by the path
-        of its array.
+        ``state``, ``clipped_values``; the checksum of the values of every shard the task wrote, by
+        the path of its array; that of every file it wrote, see ``io.files``; and that of the row.
     """
 
     rows: np.ndarray
@@ -50,9 +54,9 @@ class Progress:
         return values
 
 
-def create_record(group: zarr.Group, each: Pass, paths: Sequence[str]) -> None:
-    """Make the record of a pass whose tasks write shards of the arrays at ``paths``."""
-    columns = [STATE, CLIPPED, *paths]
+def create_record(group: zarr.Group, each: Pass, written: Sequence[str]) -> None:
+    """Make the record of a pass whose tasks write what ``written`` names: arrays, then files."""
+    columns = [STATE, CLIPPED, *written, ROW]
     group.create_array(
         record_path(each),
         shape=(*each.grid, len(columns)),
@@ -61,7 +65,7 @@ def create_record(group: zarr.Group, each: Pass, paths: Sequence[str]) -> None:
         fill_value=LEFT,
         compressors=None,
         dimension_names=[f"{each.first}.{axis}" for axis in range(len(each.grid) + 1)],
-        attributes={"columns": columns, "checksum": "CRC-32 of the stored values in C order"},
+        attributes={"columns": columns, "checksum": CHECKSUM},
     )
 
 
@@ -106,7 +110,14 @@ def checksum(stored: np.ndarray) -> int:
 
 def done_row(clipped: int, checksums: Sequence[int]) -> np.ndarray:
     """Write down that a task is done."""
-    return np.array([DONE, clipped, *checksums], "int64")
+    row = np.array([DONE, clipped, *checksums, 0], "int64")
+    row[-1] = row_checksum(row)
+    return row
+
+
+def row_checksum(row: np.ndarray) -> int:
+    """Sum up a row of the record, but for its last number, which is this sum."""
+    return checksum(row[:-1].astype("<i8"))
 
 
 def mark_failing(array: zarr.Array[Any], index: tuple[int, ...]) -> None:

@@ -12,7 +12,15 @@ import zarr
 
 from lift_xr.encode import encode_block
 from lift_xr.io.codecs import one_codec_at_a_time
-from lift_xr.io.create import as_store, flags_path, level_path
+from lift_xr.io.create import (
+    as_store,
+    files_written,
+    flags_path,
+    index_within,
+    level_path,
+    paths_written,
+)
+from lift_xr.io.files import NotingStore, array_of_file, key_of_file
 from lift_xr.io.record import checksum, done_row, mark_failing, record_path
 from lift_xr.laps import lap
 from lift_xr.overview import halve
@@ -62,12 +70,10 @@ def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarra
     """
     with lap("encode"):
         encoded = encode_block(block, target.packing, trained=target.trained)
-    *once, _, rows, columns = _window(block_id, target.each.layouts[0].shard, block.shape)
     with one_codec_at_a_time():
         written, sums = _write_levels(encoded.codes, target, block_id)
         with lap("write"):
-            _array(target, flags_path())[(*once, rows, columns)] = encoded.flags
-            sums.append(checksum(encoded.flags))
+            sums |= _write(encoded.flags, target, flags_path(), 0, block_id)
             _record(target, block_id, encoded.clipped, sums)
     return _told(block_id, written + encoded.flags.nbytes)
 
@@ -86,18 +92,30 @@ def record_failure(target: Target, index: Index) -> None:
     mark_failing(_array(target, record_path(target.each)), index)
 
 
-def _write_levels(stored: np.ndarray, target: Target, block_id: Index) -> tuple[int, list[int]]:
+def _write_levels(
+    stored: np.ndarray, target: Target, block_id: Index
+) -> tuple[int, dict[str, int]]:
     """Write one block to every level of the pass; return how many bytes, and the checksums."""
-    written, sums = 0, []
-    for number, layout in enumerate(target.each.layouts):
+    written, sums = 0, dict[str, int]()
+    for number in range(len(target.each.layouts)):
         with lap("halve"):
             stored = stored if number == 0 else halve(stored, target.packing)
         with lap("write"):
-            array = _array(target, level_path(target.each.first + number))
-            array[_window(block_id, layout.shard, stored.shape)] = stored
+            sums |= _write(stored, target, level_path(target.each.first + number), number, block_id)
             written += stored.nbytes
-            sums.append(checksum(stored))
     return written, sums
+
+
+def _write(
+    stored: np.ndarray, target: Target, path: str, number: int, block_id: Index
+) -> dict[str, int]:
+    """Write one block to one array; return the checksums of its values and of its files."""
+    array, index = _array(target, path), index_within(path, block_id)
+    shard = index_within(path, target.each.layouts[number].shard)
+    array[_window(index, shard, stored.shape)] = stored
+    noted: Any = array.store
+    files = (name for name in files_written(target.each) if array_of_file(name) == path)
+    return {path: checksum(stored)} | {name: noted.take(key_of_file(name, index)) for name in files}
 
 
 def _read_half(target: Target, block_id: Index) -> np.ndarray:
@@ -121,8 +139,9 @@ def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + unit[-2], rows.stop))
 
 
-def _record(target: Target, block_id: Index, clipped: int, sums: list[int]) -> None:
-    _array(target, record_path(target.each))[block_id] = done_row(clipped, sums)
+def _record(target: Target, block_id: Index, clipped: int, sums: dict[str, int]) -> None:
+    written = [sums[name] for name in (*paths_written(target.each), *files_written(target.each))]
+    _array(target, record_path(target.each))[block_id] = done_row(clipped, written)
 
 
 def _told(block_id: Index, written: int) -> np.ndarray:
@@ -138,5 +157,5 @@ def _window(block_id: Index, shard: Index, shape: Index) -> tuple[slice, ...]:
 
 @lru_cache(maxsize=32)
 def _array(target: Target, path: str) -> zarr.Array[Any]:
-    """Open an array once a process, not once a task."""
-    return zarr.open_array(target.store, path=path, mode="r+")
+    """Open an array once a process, not once a task; two threads may both open it."""
+    return zarr.open_array(NotingStore(target.store), path=path, mode="r+")

@@ -119,7 +119,7 @@ def test_flags_say_what_is_missing_untrained_or_clipped():
 def test_the_record_holds_the_checksum_of_every_shard():
     store = write_zarr(scene((2, 1100, 30)), MemoryStore(), shard=256)
     progress = all_progress(store)[0]
-    assert progress.rows.shape == (1, 5, 1, 6)
+    assert progress.rows.shape == (1, 5, 1, 2 + 4 + 4 + 1)  # state, values, files, the row itself
     edges = {"0/reflectance": 256, "1/reflectance": 128, "2/reflectance": 64, "quality/flags": 256}
     for path, edge in edges.items():
         stored = np.asarray(zarr.open_array(store, path=path, mode="r"))
