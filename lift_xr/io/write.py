@@ -20,6 +20,7 @@ import zarr
 from lift_xr.blocks import lifted_from
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
+from lift_xr.io import seal
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import clear, create, remove_debris
@@ -31,7 +32,7 @@ from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, place_beside, recipe_of
-from lift_xr.io.record import CLIPPED, DONE, content_digest, read_progress
+from lift_xr.io.record import CLIPPED, DONE, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import Target, record_failure, write_block, write_overview
 from lift_xr.io.store import ABOUT
@@ -247,13 +248,12 @@ def finalize(store: Any) -> None:
 
 
 def _consolidate(store: Any) -> None:
+    seal.list_files(store)
     with warnings.catch_warnings():
         # Not in the specification yet, but read by every zarr-python 3 and by xarray.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(store)
-    root = zarr.open_group(store, mode="r+")
-    about: Any = root.attrs[ABOUT]
-    root.attrs[ABOUT] = {**about, "content": content_digest(store), "complete": True}
+    seal.close(store)
 
 
 def _fill_pass(

@@ -1,0 +1,101 @@
+"""A finished store's small files, metadata and coordinates, sealed so that none changes unseen.
+
+The checksums of all of them are kept beside the record; the root holds the digest of that list,
+and of itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
+
+from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, file_checksum
+from lift_xr.io.record import RECORD, content_digest
+from lift_xr.io.store import ABOUT
+
+FILES = "files"  # the attribute of the record's group that holds the list
+LIST = f"{RECORD}/{ROOT}"
+SEAL = "seal"
+UNSEALED = "0" * 64  # stands for the root's own digest while it is taken
+
+
+def list_files(store: Any) -> None:
+    """Keep the checksums of all metadata and coordinates beside the record."""
+    target = as_store(store)
+    group = zarr.open_group(store, path=RECORD, mode="r+", use_consolidated=False)
+    written = set(_names_in_record(group))
+    sums = {key: file_checksum(read_file(target, key)) for key in _keys(store, written)}
+    group.attrs[FILES] = {key: sums[key] for key in sorted(sums) if sums[key] != ABSENT}
+
+
+def close(store: Any) -> None:
+    """Call a store complete, in one step: the last thing a run writes."""
+    target = as_store(store)
+    root = json.loads(_expect(read_file(target, ROOT)).to_bytes())
+    listed = hashlib.sha256(_expect(read_file(target, LIST)).to_bytes()).hexdigest()
+    root["attributes"][ABOUT] |= {
+        "content": content_digest(store),
+        "metadata": listed,
+        "complete": True,
+        SEAL: UNSEALED,
+    }
+    unsealed = json.dumps(root, indent=2)
+    seal = hashlib.sha256(unsealed.encode()).hexdigest()
+    sealed = unsealed.replace(f'"{SEAL}": "{UNSEALED}"', f'"{SEAL}": "{seal}"')
+    write_file(target, ROOT, sealed.encode())
+
+
+def is_sealed(root: bytes) -> bool:
+    """Whether the root's metadata are, byte by byte, what a run left."""
+    try:
+        seal = str(json.loads(root)["attributes"][ABOUT][SEAL])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    unsealed = root.replace(f'"{SEAL}": "{seal}"'.encode(), f'"{SEAL}": "{UNSEALED}"'.encode())
+    return hashlib.sha256(unsealed).hexdigest() == seal
+
+
+def read_file(target: Store, key: str) -> Buffer | None:
+    """Read one object of a store; None where it is not there."""
+    return sync(target.get(key, default_buffer_prototype()))
+
+
+def write_file(target: Store, key: str, content: bytes) -> None:
+    """Write one object of a store."""
+    sync(target.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def _keys(store: Any, written: set[str]) -> Iterator[str]:
+    """Name every object but the root, the list itself, and what the record answers for."""
+    root = zarr.open_group(store, mode="r", use_consolidated=False)
+    for path, node in root.members(max_depth=None):
+        if f"{path}/{ROOT}" != LIST:
+            yield f"{path}/{ROOT}"
+        if isinstance(node, zarr.Array) and path not in written and not path.startswith(RECORD):
+            grid = zip(node.shape, node.shards or node.chunks, strict=True)
+            for index in np.ndindex(*(ceil(size / edge) for size, edge in grid)):
+                yield f"{path}/{node.metadata.encode_chunk_key(index)}"
+
+
+def _names_in_record(group: zarr.Group) -> Iterator[str]:
+    """Name the arrays whose files the record sums up."""
+    for _, record in group.arrays():
+        columns: Any = record.attrs["columns"]
+        yield from (array_of_file(name) for name in columns if CHUNKS in name)
+
+
+def _expect(content: Buffer | None) -> Buffer:
+    """What is there unless another process takes it away, which ``finalize`` tries again after."""
+    if content is None:
+        raise FileNotFoundError("the metadata of the store are gone; expected to complete it")
+    return content
