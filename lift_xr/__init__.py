@@ -15,7 +15,15 @@ from lift_xr.blind import estimate_srf
 from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
-from lift_xr.io import WriteFailed, load_model, open_scene, status, write_zarr
+from lift_xr.io import (
+    Verification,
+    WriteFailed,
+    load_model,
+    open_scene,
+    status,
+    verify,
+    write_zarr,
+)
 from lift_xr.metrics import (
     ergas,
     hsi_agreement,
@@ -37,6 +45,7 @@ __all__ = [
     "LayoutError",
     "Model",
     "SpectralError",
+    "Verification",
     "WriteFailed",
     "degrade",
     "ergas",
@@ -58,6 +67,7 @@ __all__ = [
     "synthetic",
     "uiqi",
     "uncertainty",
+    "verify",
     "write_zarr",
 ]
 

@@ -383,6 +383,10 @@ def _assemble(
         "units": cube.attrs.get("units"),
         "bands": cube["band"].to_numpy().tolist(),
         "good": _good(cube),
+        "radiometry": {
+            name: np.broadcast_to(each, len(matrix)).tolist()
+            for name, each in (("gain", radiometry.gain), ("offset", radiometry.offset))
+        },
         "msi_bands": [str(band) for band in matrix["msi_band"].to_numpy()],
         "history": trained["history"],
         "versions": {name: version(name) for name in ("lift-xr", "numpy", "torch")},
@@ -422,7 +426,7 @@ def _warn_of_units(mosaic: xr.DataArray, model: Model) -> None:
         )
 
 
-def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
+def in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
     """Check the mosaic's bands against the model's; same names in another order are put right."""
     names, found = list(model.about["msi_bands"]), mosaic["band"].to_numpy().tolist()
     if len(found) != len(names):

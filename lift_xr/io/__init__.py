@@ -17,18 +17,24 @@ from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.recipe import is_recipe, open_recipe
 from lift_xr.io.status import Status, status
 from lift_xr.io.store import levels, open_store
+from lift_xr.io.verification import Check, Failure, Verification
+from lift_xr.io.verify import verify
 from lift_xr.io.write import WriteFailed, write_zarr
 from lift_xr.plan import expect_edge
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
 __all__ = [
+    "Check",
+    "Failure",
     "Status",
+    "Verification",
     "WriteFailed",
     "export",
     "levels",
     "load_model",
     "open_scene",
     "status",
+    "verify",
     "write_zarr",
 ]
 

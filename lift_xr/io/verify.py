@@ -1,0 +1,173 @@
+"""Prove that a store is what its run wrote: files, values, overviews, flags, and the physics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from lift_xr.errors import LayoutError
+from lift_xr.io.create import as_store
+from lift_xr.io.inventory import (
+    about,
+    check_complete,
+    check_metadata,
+    check_record,
+    expect_store,
+    read_passes,
+)
+from lift_xr.io.physics import ask
+from lift_xr.io.recheck import FLAGS, OVERVIEWS, Question, check_task, packing_of
+from lift_xr.io.recorded import Faults, Recorded
+from lift_xr.io.repair import mark_damaged
+from lift_xr.io.reread import Reader
+from lift_xr.io.store import open_store
+from lift_xr.io.verification import Check, Index, Verification
+from lift_xr.models import Model
+from lift_xr.progress import bar
+from lift_xr.scene import BLOCK, expect_scene, raster_of
+
+Scene = xr.DataArray | xr.Dataset
+
+
+def verify(
+    store: Any,
+    *,
+    msi: Scene | None = None,
+    hsi: Scene | None = None,
+    model: Model | None = None,
+    shards: int | Literal["all"] = 8,
+    seed: int = 0,
+    device: str = "auto",
+    repair: bool = False,
+    progress: bool = True,
+) -> Verification:
+    """Re-read a store, shard by shard, and say whether it is what its run wrote.
+
+    Whatever ``shards`` is, the metadata, the coordinates, the record of the run and the presence
+    of every file are checked. Of the shards covered, every file is compared with its checksum, so
+    that any changed byte is found; it is decoded, and its values are compared with theirs; the
+    overviews are computed again from the level below; and the quality flags are compared with the
+    pixels. One shard is in memory at a time.
+
+    Parameters
+    ----------
+    store
+        A path, a URL or a zarr store that ``write_zarr`` wrote. An incomplete one fails the check
+        of completeness; what of it is written is checked.
+    msi : (band, y, x) or (time, band, y, x)
+        The mosaic it was made from: the shards covered are lifted again and compared, and seen
+        through the sensor's response they are compared with the mosaic.
+    hsi : (band, y, x)
+        The cube: means of the shards over its cells are compared with it.
+    model
+        The model that made it.
+    shards
+        How many tasks to cover of each pass, drawn at random, or ``"all"``. A task is a shard of
+        full resolution with the overviews and flags written along, or one of a coarser level.
+    seed
+        Of the draw.
+    device
+        Where to lift again: see ``predict``. Other kinds of device round differently.
+    repair
+        Mark what is damaged as not written, so that the run can be resumed: the same call with
+        ``write_zarr(..., resume=True)`` writes it again, and nothing else, to the same bytes.
+    progress
+        Draw a progress bar in a terminal or notebook.
+
+    Returns
+    -------
+    Verification
+        ``ok``, ``failures`` and the ``checks`` made:
+
+        - *complete*: every task is done, every file is there, and none that should not be;
+        - *metadata*: metadata and coordinates are, byte by byte, what the run left;
+        - *record*: so are the rows of its record;
+        - *files*, *values*: the shards are what was written, as stored and as decoded;
+        - *overviews*: each level is the mean of the one below;
+        - *flags*: nodata is flagged where it is and nowhere else;
+        - *lifted again*: the model makes the same codes of the mosaic;
+        - *sensor*: SRF(fused) against the mosaic. Judged where ``consistency`` is "msi" or "both";
+        - *cells*: means over the cells of the HSI against the HSI, never judged: they differ by
+          the blur of the sensor, by its noise, and by what changed between two acquisitions.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there.
+    LayoutError
+        It is no such store, or ``model`` and ``msi`` are not those it was made with.
+    GridError, SpectralError
+        Scenes that cannot be compared with it.
+
+    Notes
+    -----
+    Checksums of 32 bits find any single changed byte and any burst of up to 32 bits; other damage
+    escapes them once in four billion times. They are no defence against people who mean harm.
+    """
+    count = _expect_shards(shards)
+    target, faults = as_store(store), Faults()
+    expect_store(target, store)
+    metadata = check_metadata(target, faults)
+    passes = read_passes(target, faults)
+    check_record(target, store, faults)
+    files = check_complete(target, passes, faults)
+    asked: tuple[Question, ...] = ()
+    if not faults.of("metadata") and any(each is not None for each in (msi, hsi, model)):
+        packing, told = packing_of(passes[0].levels[0]), about(target) or {}
+        asked = ask(_opened(store), packing, told, msi=msi, hsi=hsi, model=model, device=device)
+    reader, drawn = Reader(target, passes, faults), list(_draw(passes, count, seed))
+    with bar("verifying", total=len(drawn), show=progress) as advance:
+        for done, (recorded, index) in enumerate(drawn, start=1):
+            check_task(reader, recorded, index, asked)
+            advance(done)
+    covered = {"complete": (files, "files"), "metadata": (metadata, "files")}
+    covered |= _covered(reader, drawn)
+    checks = [Check(name, *covered[name], faults.of(name)) for name in covered]
+    found = Verification(str(store), (*checks, *(each.answer(faults) for each in asked)))
+    if repair:
+        mark_damaged(store, found.failures)
+    return found
+
+
+def _expect_shards(shards: Any) -> int | None:
+    """How many tasks of each pass to cover; None for all."""
+    if shards == "all":
+        return None
+    if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or shards < 1:
+        raise LayoutError(
+            f"shards is {shards!r}; expected a whole number from 1, or 'all'. Use shards=8"
+        )
+    return int(shards)
+
+
+def _covered(reader: Reader, drawn: Sequence[tuple[Recorded, Index]]) -> dict[str, tuple[int, str]]:
+    """Count what was looked at, for each check."""
+    tasks = sum(each.progress.states.size for each in reader.passes.values())
+    return {
+        "record": (tasks, "tasks"),
+        "files": (len(reader.files), "files"),
+        "values": (len(reader.shards), "shards"),
+        OVERVIEWS: (len(drawn), "tasks"),
+        FLAGS: (sum(recorded.first == 0 for recorded, _ in drawn), "shards"),
+    }
+
+
+def _opened(store: Any) -> xr.DataArray:
+    opened = open_store(store, variable=None, block=BLOCK)
+    return expect_scene(raster_of(opened, name="store"), name="store")
+
+
+def _draw(
+    passes: dict[int, Recorded], count: int | None, seed: int
+) -> Iterator[tuple[Recorded, Index]]:
+    """Draw tasks that are done, so many of each pass."""
+    for first, recorded in passes.items():
+        done = [index for index in recorded.tasks if recorded.trusted(index)]
+        if count is not None and count < len(done):
+            random = np.random.default_rng([seed, first])
+            chosen = sorted(random.choice(len(done), count, replace=False))
+            done = [done[place] for place in chosen]
+        yield from ((recorded, index) for index in done)
