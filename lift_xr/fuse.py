@@ -426,7 +426,7 @@ def _warn_of_units(mosaic: xr.DataArray, model: Model) -> None:
         )
 
 
-def in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
+def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
     """Check the mosaic's bands against the model's; same names in another order are put right."""
     names, found = list(model.about["msi_bands"]), mosaic["band"].to_numpy().tolist()
     if len(found) != len(names):

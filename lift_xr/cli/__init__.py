@@ -11,6 +11,7 @@ from lift_xr.cli.fit import fit
 from lift_xr.cli.fuse import fuse
 from lift_xr.cli.look import demo, info, status
 from lift_xr.cli.score import score
+from lift_xr.cli.verify import verify
 
 __all__ = ["main"]
 
@@ -25,7 +26,7 @@ Exit codes:
   0   done
   1   a bug: please report it with the traceback
   2   wrong usage or input
-  3   some shards failed: run again with --resume
+  3   some shards failed, or verify found damage: run again with --resume
   75  interrupted (Ctrl-C, SIGTERM): run again with --resume
 """
 
@@ -48,5 +49,5 @@ def main(debug: bool) -> None:
     """
 
 
-for verb in (demo, info, fit, fuse, status, score, degrade, export):
+for verb in (demo, info, fit, fuse, status, verify, score, degrade, export):
     main.add_command(verb)

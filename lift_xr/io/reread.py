@@ -100,7 +100,7 @@ def difference(found: int, expected: int) -> str:
     if found == ABSENT:
         return "is missing"
     if expected == ABSENT:
-        return "was not written: the shard is all nodata; expected no file"
+        return "was not written, for the shard is all nodata; expected no file"
     return f"has changed: its checksum is {found:08x}, and {expected:08x} was written"
 
 

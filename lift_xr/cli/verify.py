@@ -1,0 +1,176 @@
+"""``lift-xr verify``: whether a store is what its run wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift_xr.cli import options
+from lift_xr.cli.exits import ShardsFailed
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.table import Table
+
+    from lift_xr.io import Check, Verification
+    from lift_xr.io.raster import Alpha
+
+NAMED = 20  # failures that are listed
+
+
+def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str:
+    """Read a number of shards, or ``all``."""
+    if value == "all":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 nor 'all'", ctx, param)
+    return int(value)
+
+
+@click.command(
+    short_help="Prove that a store is what its run wrote.",
+    epilog=options.examples(
+        "lift-xr verify fused.zarr                 8 shards of each pass, drawn at random",
+        "lift-xr verify fused.zarr --shards all    every file",
+        "lift-xr verify fused.zarr --msi mosaic.tif --hsi hsi.zarr --model sin.lift",
+        "lift-xr verify fused.zarr --shards all --repair && lift-xr fuse ... --resume",
+    )
+    + "\n\n\b\nExit codes:\n  0  what was covered is as it was written\n"
+    "  3  something is damaged or missing; --repair, then resume the run that wrote it",
+)
+@click.argument("store")
+@click.option(
+    "--msi",
+    metavar="MSI",
+    help="The mosaic: lift the shards again, and compare with it. Needs --model.",
+)
+@click.option(
+    "--hsi", metavar="HSI", help="The cube: compare the means over its cells with it; only told."
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The model that made the store, from `lift-xr fit`.",
+)
+@click.option(
+    "--shards",
+    metavar="K|all",
+    default="8",
+    show_default=True,
+    callback=_shards,
+    help="How many tasks to cover of each pass, drawn at random.",
+)
+@click.option(
+    "--seed",
+    metavar="NUMBER",
+    type=options.SEEDS,
+    default=0,
+    show_default=True,
+    help="Of the draw.",
+)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Mark what is damaged as not written, so that --resume writes it again.",
+)
+@options.units
+@options.alpha
+@options.device
+@options.quiet
+def verify(
+    store: str,
+    msi: str | None,
+    hsi: str | None,
+    model: Path | None,
+    shards: Any,
+    seed: int,
+    repair: bool,
+    wavelength_units: str | None,
+    alpha: Alpha,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Re-read STORE and say whether it is what its run wrote.
+
+    Metadata, coordinates, the record of the run and the presence of every file are always checked.
+    Of the shards covered, any changed byte is found; overviews and quality flags are made again
+    from the pixels.
+    """
+    from rich.console import Console
+
+    from lift_xr.io import verify as verified
+    from lift_xr.models import load_model
+
+    found = verified(
+        store,
+        msi=_scene(msi, alpha=alpha),
+        hsi=_scene(hsi, units=wavelength_units),
+        model=None if model is None else load_model(model),
+        shards=shards,
+        seed=seed,
+        device=device,
+        repair=repair,
+        progress=not quiet,
+    )
+    if not quiet or not found.ok:
+        Console().print(table(found))
+    if not found.ok:
+        raise ShardsFailed(_advice(found, repaired=repair))
+
+
+def table(found: Verification) -> Table:
+    """Lay out the checks, one a line, and what failed below."""
+    from rich.table import Table
+
+    told = Table(title=found.store, title_justify="left", title_style="bold", header_style="cyan")
+    told.add_column("check", no_wrap=True)
+    told.add_column("covered", justify="right", no_wrap=True)
+    told.add_column("result", no_wrap=True)
+    told.add_column("figures", overflow="fold")
+    for check in found.checks:
+        told.add_row(check.name, f"{check.covered:,} {check.unit}", _result(check), _figures(check))
+    return told
+
+
+def _result(check: Check) -> str:
+    if check.failures:
+        return f"[red]{len(check.failures):,} wrong[/red]"
+    return {True: "[green]right[/green]", None: "told" if check.covered else "not asked"}[
+        check.passed
+    ]
+
+
+def _figures(check: Check) -> str:
+    """Say the figures of a check: the worst band, or the median of many."""
+    figures = dict(check.figures)
+    bands = figures.pop("band", None)
+    if bands is None:
+        said = [f"{name} {value:g}" for name, value in figures.items()]
+    else:
+        said = [f"{name} {_spread(values)}" for name, values in figures.items()]
+    return "; ".join([*said, *([check.said] if check.said else [])])
+
+
+def _spread(values: list[float]) -> str:
+    ordered = sorted(values)
+    return f"{ordered[0]:.3g} to {ordered[-1]:.3g}"
+
+
+def _advice(found: Verification, *, repaired: bool) -> str:
+    """Say what is wrong, and how it is put right."""
+    named = "\n".join(f"  {failure}" for failure in found.failures[:NAMED])
+    more = len(found.failures) - NAMED
+    named += f"\n  and {more:,} more" if more > 0 else ""
+    what = f"{found.store} is not what its run wrote:\n{named}\n"
+    again = "run the command that wrote it again with --resume: it writes these again, and no other"
+    if repaired or {each.check for each in found.failures} == {"complete"}:
+        return f"{what}Now {again}"
+    return f"{what}Run verify again with --repair, which marks these as not written; then {again}"
+
+
+def _scene(where: str | None, **settings: Any) -> xr.DataArray | None:
+    from lift_xr.io import open_scene
+
+    return None if where is None else open_scene(where, **settings)
