@@ -70,7 +70,9 @@ def verify(
     seed
         Of the draw.
     device
-        Where to lift again: see ``predict``. Other kinds of device round differently.
+        Where to lift again: ``"auto"`` is the CPU for a store that tells it was written on one,
+        else what ``predict`` takes. Another kind of device rounds differently: then a few codes
+        may be one step off, and no more.
     repair
         Mark what is damaged as not written, so that the run can be resumed: the same call with
         ``write_zarr(..., resume=True)`` writes it again, and nothing else, to the same bytes.
