@@ -35,7 +35,7 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
         "lift-xr verify fused.zarr                 8 shards of each pass, drawn at random",
         "lift-xr verify fused.zarr --shards all    every file",
         "lift-xr verify fused.zarr --msi mosaic.tif --hsi hsi.zarr --model sin.lift",
-        "lift-xr verify fused.zarr --shards all --repair && lift-xr fuse ... --resume",
+        "lift-xr verify fused.zarr --shards all --repair   then lift-xr fuse ... --resume",
     )
     + "\n\n\b\nExit codes:\n  0  what was covered is as it was written\n"
     "  3  something is damaged or missing; --repair, then resume the run that wrote it",
@@ -128,9 +128,14 @@ def table(found: Verification) -> Table:
     told.add_column("check", no_wrap=True)
     told.add_column("covered", justify="right", no_wrap=True)
     told.add_column("result", no_wrap=True)
-    told.add_column("figures", overflow="fold")
-    for check in found.checks:
-        told.add_row(check.name, f"{check.covered:,} {check.unit}", _result(check), _figures(check))
+    rows = [
+        (each.name, f"{each.covered:,} {each.unit}", _result(each), _figures(each))
+        for each in found.checks
+    ]
+    if any(row[-1] for row in rows):
+        told.add_column("figures", overflow="fold")
+    for row in rows:
+        told.add_row(*row[: len(told.columns)])
     return told
 
 
@@ -143,7 +148,7 @@ def _result(check: Check) -> str:
 
 
 def _figures(check: Check) -> str:
-    """Say the figures of a check: the worst band, or the median of many."""
+    """Say the figures of a check, of many bands the least and the greatest."""
     figures = dict(check.figures)
     bands = figures.pop("band", None)
     if bands is None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.cells import partial_sums, whole
-from lift_xr.encode import CLIPPED
+from lift_xr.encode import CLIPPED, OUTSIDE
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.fuse import mosaic_for
 from lift_xr.grid import cells, expect_overlap, expect_same_crs
@@ -32,7 +32,7 @@ Window = tuple[slice, ...]
 Array = npt.NDArray[np.float64]
 
 STRIP = 128  # rows decoded together
-MARGIN = 1.5  # times the noise that SRF(fused) may differ from the mosaic by
+MARGIN = 3  # times its noise, as the projection takes it, that SRF(fused) may be off the mosaic
 
 
 def ask(
@@ -61,7 +61,7 @@ def ask(
         if model is None:
             raise LayoutError(
                 "msi is given and model is not; expected both, to lift the mosaic again. "
-                "Use verify(store, msi=msi, model=lift_xr.load_model('sin.lift'))"
+                "Pass model=model, the one that lift_xr.load_model reads"
             )
         asked += [
             LiftedAgain.of(scene, packing, about, model=model, msi=msi, hsi=hsi, device=device),
@@ -98,7 +98,7 @@ class SeenBySensor:
         *once, _, rows, columns = window
         seen = self.mosaic.data[(*once, slice(None), rows, columns)].compute()
         images = np.moveaxis(seen, -3, 0).astype("float64") * gain + offset  # (msi_band, ..., y, x)
-        usable = (flags & CLIPPED) == 0
+        usable = (flags & (CLIPPED | OUTSIDE)) == 0  # neither is what the projection made for
         for cut, values in _strips(stored, self.packing):
             fused = np.tensordot(self.model.arrays["srf"], np.moveaxis(values, -3, 0), axes=1)
             self._add(fused, images[..., cut, :], usable[..., cut, :])

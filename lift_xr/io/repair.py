@@ -11,11 +11,9 @@ from zarr.core.sync import sync
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import ROOT, as_store
 from lift_xr.io.record import RECORD
-from lift_xr.io.seal import SEAL
+from lift_xr.io.seal import LAST
 from lift_xr.io.store import ABOUT
 from lift_xr.io.verification import Failure
-
-SAID_AT_THE_END = ("content", "metadata", SEAL)  # of the root, by the last act of a run
 
 
 def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
@@ -55,5 +53,5 @@ def _row(first: int, index: tuple[int, ...]) -> str:
 def _reopen(store: Any) -> None:
     root = zarr.open_group(store, mode="r+", use_consolidated=False)
     told: Any = root.attrs[ABOUT]
-    kept = {key: each for key, each in told.items() if key not in SAID_AT_THE_END}
+    kept = {key: each for key, each in told.items() if key not in LAST}
     root.attrs[ABOUT] = {**kept, "complete": False}

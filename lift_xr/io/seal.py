@@ -26,6 +26,7 @@ from lift_xr.io.store import ABOUT
 FILES = "files"  # the attribute of the record's group that holds the list
 LIST = f"{RECORD}/{ROOT}"
 SEAL = "seal"
+LAST = ("content", "metadata", SEAL)  # what the root says last, once its run has ended
 UNSEALED = "0" * 64  # stands for the root's own digest while it is taken
 
 
@@ -43,10 +44,13 @@ def close(store: Any) -> None:
     target = as_store(store)
     root = json.loads(_expect(read_file(target, ROOT)).to_bytes())
     listed = hashlib.sha256(_expect(read_file(target, LIST)).to_bytes()).hexdigest()
-    root["attributes"][ABOUT] |= {
+    told = root["attributes"][ABOUT]
+    kept = {key: each for key, each in told.items() if key not in LAST}  # to be said in this order
+    root["attributes"][ABOUT] = {
+        **kept,
+        "complete": True,
         "content": content_digest(store),
         "metadata": listed,
-        "complete": True,
         SEAL: UNSEALED,
     }
     unsealed = json.dumps(root, indent=2)

@@ -41,8 +41,10 @@ class Failure:
     task: tuple[int, Index] | None = None
 
     def __str__(self) -> str:
-        place = f"level {self.level} shard {self.index}: " if self.index is not None else ""
-        return f"{place}{self.file or self.path or 'the store'} {self.found}"
+        shard = f"level {self.level} shard {self.index}" if self.index is not None else ""
+        named = self.file or self.path
+        place = ": ".join(each for each in (shard, named) if each)
+        return f"{place or 'the store'} {self.found}"
 
 
 @dataclass(frozen=True)

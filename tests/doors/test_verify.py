@@ -219,7 +219,7 @@ def test_an_unfinished_run_is_not_complete_and_what_it_wrote_is_verified(store):
     flip(store / "0/reflectance/c/0/0/0", 7)
     found = verify(store, shards="all")
     assert {failure.check for failure in found.failures} == {"complete", "files"}
-    assert "level 0 shard (0, 1, 0): the store is not done" in map(str, found["complete"].failures)
+    assert "level 0 shard (0, 1, 0) is not done" in map(str, found["complete"].failures)
 
 
 # ------------------------------------------------------------------------------- what is put right
