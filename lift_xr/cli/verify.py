@@ -34,7 +34,7 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
     epilog=options.examples(
         "lift-xr verify fused.zarr                 8 shards of each pass, drawn at random",
         "lift-xr verify fused.zarr --shards all    every file",
-        "lift-xr verify fused.zarr --msi mosaic.tif --hsi hsi.zarr --model sin.lift",
+        "lift-xr verify fused.zarr --msi mosaic.tif --hsi hsi.zarr",
         "lift-xr verify fused.zarr --shards all --repair   then lift-xr fuse ... --resume",
     )
     + "\n\n\b\nExit codes:\n  0  what was covered is as it was written\n"
@@ -100,8 +100,8 @@ def verify(
     """
     from rich.console import Console
 
+    from lift_xr.io import load_model
     from lift_xr.io import verify as verified
-    from lift_xr.models import load_model
 
     found = verified(
         store,

@@ -121,6 +121,7 @@ def _contents(blueprint: Blueprint) -> dict[str, Any]:
     told = convention_attrs(Grid.of(blueprint.scene), levels=max(1, len(layouts)))
     attrs = {"Conventions": CONVENTIONS, **(told.root if layouts else {}), ABOUT: about(blueprint)}
     root = zarr.open_group(MemoryStore(contents), mode="w", zarr_format=3, attributes=attrs)
+    root.create_group(RECORD)
     if layouts:
         _write_pixels(blueprint, root, layouts, told)
     if blueprint.model is not None:
@@ -144,7 +145,6 @@ def _write_pixels(
     flags = _flags(scene, layouts[0])
     flags = flags.assign_attrs(told.arrays[0])
     _write(flags, root, QUALITY, _flags_encoding(flags, layouts[0]), told.groups[0])
-    root.create_group(RECORD)
     for each in blueprint.passes:
         create_record(root, each, (*paths_written(each), *files_written(each)))
 

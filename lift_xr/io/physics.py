@@ -60,8 +60,8 @@ def ask(
     if msi is not None:
         if model is None:
             raise LayoutError(
-                "msi is given and model is not; expected both, to lift the mosaic again. "
-                "Pass model=model, the one that lift_xr.load_model reads"
+                "msi is given and model is not, and the store holds none; expected the model, to "
+                "lift the mosaic again. Pass model=model, as lift_xr.load_model reads it"
             )
         asked += [
             LiftedAgain.of(scene, packing, about, model=model, msi=msi, hsi=hsi, device=device),

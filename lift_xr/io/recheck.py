@@ -13,7 +13,7 @@ from lift_xr.io.recorded import Array, Faults, Recorded
 from lift_xr.io.reread import Reader
 from lift_xr.io.verification import Check, Index
 from lift_xr.overview import halve
-from lift_xr.packing import GREATEST_CODE, Packing
+from lift_xr.packing import GREATEST_CODE, MISSING, Codes, Packing
 
 OVERVIEWS, FLAGS = "overviews", "flags"
 
@@ -31,10 +31,14 @@ class Question(Protocol):
 
 
 def packing_of(array: Array) -> Packing:
-    """Read how the values of an array are stored."""
+    """Read how values are stored: packed, as they are, or as the codes of another file."""
     attrs: dict[str, Any] = dict(array.opened.attrs)
-    scale, offset = attrs.get("scale_factor", 1.0), attrs.get("add_offset", 0.0)
-    return Packing(array.opened.dtype, float(scale), float(offset))
+    dtype, fill = array.opened.dtype, array.opened.fill_value
+    scale, offset = float(attrs.get("scale_factor", 1.0)), float(attrs.get("add_offset", 0.0))
+    if dtype.kind == "f" or (dtype == np.uint16 and fill == MISSING):
+        return Packing(dtype, scale, offset)
+    nodata = attrs.get("_FillValue")
+    return Codes(dtype, scale, offset, nodata=None if nodata is None else int(nodata))
 
 
 def check_task(
@@ -73,8 +77,10 @@ def _check_pixels(
 def _wrong_flags(flags: np.ndarray, stored: np.ndarray, packing: Packing) -> Iterator[str]:
     """Compare the flags of a shard with its pixels, as far as these tell."""
     missing, extreme = np.zeros(flags.shape, bool), np.zeros(flags.shape, bool)
+    empty = isinstance(packing, Codes) and packing.nodata is None  # nothing stands for nodata
     for band in np.moveaxis(stored, -3, 0):  # a mask of all bands would be as large as the shard
-        missing |= (band == packing.fill) if packing.packed else np.isnan(band)
+        if not empty:
+            missing |= (band == packing.fill) if packing.packed else np.isnan(band)
         extreme |= (band == 0) | (band == GREATEST_CODE) if packing.packed else False
     wrong = np.count_nonzero(missing != ((flags & NODATA) > 0))
     if wrong:

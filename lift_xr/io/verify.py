@@ -10,6 +10,7 @@ import xarray as xr
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store
+from lift_xr.io.embed import holds_model, read_model
 from lift_xr.io.inventory import (
     about,
     check_complete,
@@ -23,7 +24,7 @@ from lift_xr.io.recheck import FLAGS, OVERVIEWS, Question, check_task, packing_o
 from lift_xr.io.recorded import Faults, Recorded
 from lift_xr.io.repair import mark_damaged
 from lift_xr.io.reread import Reader
-from lift_xr.io.store import open_store
+from lift_xr.io.store import RECIPE, open_store
 from lift_xr.io.verification import Check, Index, Verification
 from lift_xr.models import Model
 from lift_xr.progress import bar
@@ -63,7 +64,7 @@ def verify(
     hsi : (band, y, x)
         The cube: means of the shards over its cells are compared with it.
     model
-        The model that made it.
+        The model that made it; the default is the one that the store holds, if it holds one.
     shards
         How many tasks to cover of each pass, drawn at random, or ``"all"``. A task is a shard of
         full resolution with the overviews and flags written along, or one of a coarser level.
@@ -116,10 +117,10 @@ def verify(
     passes = read_passes(target, faults)
     check_record(target, store, faults)
     files = check_complete(target, passes, faults)
+    given = {"msi": msi, "hsi": hsi, "model": model}
     asked: tuple[Question, ...] = ()
-    if not faults.of("metadata") and any(each is not None for each in (msi, hsi, model)):
-        packing, told = packing_of(passes[0].levels[0]), about(target) or {}
-        asked = ask(_opened(store), packing, told, msi=msi, hsi=hsi, model=model, device=device)
+    if not faults.of("metadata") and any(each is not None for each in given.values()):
+        asked = _questions(store, about(target) or {}, passes, device=device, **given)
     reader, drawn = Reader(target, passes, faults), list(_draw(passes, count, seed))
     with bar("verifying", total=len(drawn), show=progress) as advance:
         for done, (recorded, index) in enumerate(drawn, start=1):
@@ -157,9 +158,25 @@ def _covered(reader: Reader, drawn: Sequence[tuple[Recorded, Index]]) -> dict[st
     }
 
 
-def _opened(store: Any) -> xr.DataArray:
+def _questions(
+    store: Any,
+    told: dict[str, Any],
+    passes: dict[int, Recorded],
+    *,
+    model: Any = None,
+    **given: Any,
+) -> tuple[Question, ...]:
+    """Make ready to compare with scenes, by the model that was given or that the store holds."""
+    if told.get("kind") == RECIPE:
+        raise LayoutError(
+            f"{store} is a recipe, which is lifted whenever it is read; expected a store of pixels "
+            "to compare with scenes. Leave out msi, hsi and model"
+        )
     opened = open_store(store, variable=None, block=BLOCK)
-    return expect_scene(raster_of(opened, name="store"), name="store")
+    scene = expect_scene(raster_of(opened, name="store"), name="store")
+    if model is None and given["msi"] is not None and holds_model(store):
+        model = read_model(store)
+    return ask(scene, packing_of(passes[0].levels[0]), told, model=model, **given)
 
 
 def _draw(
