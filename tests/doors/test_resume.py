@@ -341,7 +341,7 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         killer.start()
         write_zarr(scene(diary=lost, seconds=0.2), tmp_path / "u.zarr", shard=SHARD)
         killer.join()
-        assert entries(lost) <= SHARDS + 1  # what the killed worker had in flight: one thread, one
+        assert entries(lost) <= SHARDS + 2  # one in its hand, one done that nobody had heard of
     for name in ("s.zarr", "t.zarr", "u.zarr"):
         assert files_of(tmp_path / name) == whole
 
