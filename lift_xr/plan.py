@@ -2,7 +2,8 @@
 
 A chunk is what a reader decodes, a shard is what one task writes, and a block of dask is as large
 as a shard. A chunk of the default shard is 320 pixels wide, so it holds whole HSI cells where the
-ratio of pixel sizes divides 320; for most other ratios it does with ``shard=shard_edge(ratio)``.
+ratio of pixel sizes divides 320; for other ratios below 512 it does with
+``shard=shard_edge(ratio)``.
 """
 
 from __future__ import annotations
@@ -199,6 +200,9 @@ def expect_edge(edge: int, *, name: str = "shard") -> int:
 
 def _cut(size: int, shard: int) -> tuple[int, int]:
     """Cut one axis into shards and chunks; a short axis gets smaller ones, not padding."""
-    fitting = (chunk for chunk in range(GREATEST_CHUNK - 1, 127, -1) if shard % chunk == 0)
-    chunk = min(next(fitting, shard), size)
+    quarter = shard // CHUNKS_A_SHARD
+    if shard % CHUNKS_A_SHARD or not LEAST_CHUNK <= quarter < GREATEST_CHUNK:
+        fitting = (chunk for chunk in range(GREATEST_CHUNK - 1, 127, -1) if shard % chunk == 0)
+        quarter = next(fitting, shard)
+    chunk = min(quarter, size)
     return min(shard, chunk * ceil(size / chunk)), chunk
