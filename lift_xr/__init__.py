@@ -15,7 +15,7 @@ from lift_xr.blind import estimate_srf
 from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
-from lift_xr.io import WriteFailed, load_model, open_scene, status, write_zarr
+from lift_xr.io import WriteFailed, load_model, open_scene, plan, status, write_zarr
 from lift_xr.metrics import (
     ergas,
     hsi_agreement,
@@ -47,6 +47,7 @@ __all__ = [
     "load_model",
     "msi_agreement",
     "open_scene",
+    "plan",
     "plot",
     "predict",
     "psnr",

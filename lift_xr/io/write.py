@@ -107,7 +107,7 @@ def write_zarr(
     shard
         Shard edge in pixels. Where it is divisible by 4, a task writes the first two overviews of
         its shard too. The default suits HSI pixels of n MSI pixels where n divides 320: no chunk
-        cuts one. For other n, ``lift_xr.plan.shard_edge(n)``.
+        cuts one. For other n, ``lift_xr.plan(msi, model, hsi=hsi)`` names the shard that does.
     overwrite
         Replace a store that is there.
     resume
