@@ -249,9 +249,9 @@ def _expect_memory(foreseen: Plan, shard: int, where: _Workers, draft: Callable[
     if foreseen.peak_memory <= where.memory:
         return
     raise LayoutError(
-        f"a worker of {counted(foreseen.threads, 'thread')} holds up to "
-        f"{size(foreseen.peak_memory)}, {foreseen.side_by_side} x {size(foreseen.bytes_per_task)} "
-        f"of it for shards of {shard} pixels; expected at most {size(where.memory)}. "
+        f"with shards of {shard} pixels, a worker of {counted(foreseen.threads, 'thread')} holds "
+        f"up to {size(foreseen.peak_memory)} ({foreseen.parts}); expected at most "
+        f"{size(where.memory)}. "
         f"Use {', or '.join(_what_fits(foreseen, shard, where, draft))}"
     )
 

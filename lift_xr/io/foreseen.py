@@ -78,6 +78,12 @@ class Plan:
         return self.base + self.side_by_side * self.bytes_per_task
 
     @property
+    def parts(self) -> str:
+        """What ``peak_memory`` is made of, in words."""
+        tasks = counted(self.side_by_side, "task")
+        return f"{size(self.base)}, and {tasks} of {size(self.bytes_per_task)}"
+
+    @property
     def output_bytes(self) -> int:
         """Bytes of the pixels of all levels and of the flags, before compression."""
         flags = prod(self.shape) // self.shape[-3]
@@ -193,9 +199,7 @@ def _output_row(foreseen: Plan) -> tuple[str, str]:
 
 
 def _memory_row(foreseen: Plan) -> tuple[str, str]:
-    tasks = f"{foreseen.side_by_side} x {size(foreseen.bytes_per_task)}"
-    told = f"up to {size(foreseen.peak_memory)} a worker: {size(foreseen.base)} and {tasks} a task"
-    return "memory", told
+    return "memory", f"up to {size(foreseen.peak_memory)} a worker: {foreseen.parts}"
 
 
 def _time_row(foreseen: Plan) -> tuple[str, str]:

@@ -122,7 +122,15 @@ def _cut(lifted: Lifted, each: Pass, index: Index) -> da.Array:
         for along, at in zip(each.layouts[0].blocks[-2:], index[-2:], strict=True)
     ]
     window = windows(lifted.msi, *spans)
-    return window[index[0] : index[0] + 1] if window.ndim == 4 else window
+    if window.ndim == 4:
+        window = window[index[0] : index[0] + 1]
+    # By a name of its own: dask fuses a mosaic into what is lifted from it, and then misses it.
+    alone: da.Array = da.map_blocks(_as_it_is, window, dtype=window.dtype, meta=window._meta)
+    return alone
+
+
+def _as_it_is(block: np.ndarray) -> np.ndarray:
+    return block
 
 
 def _lift(lifted: Lifted, each: Pass, index: Index, window: np.ndarray) -> tuple[np.ndarray, float]:
@@ -135,8 +143,8 @@ def _lift(lifted: Lifted, each: Pass, index: Index, window: np.ndarray) -> tuple
     prior = None if lifted.prior is None else _seen_from(lifted.prior, starts)
     _lift_alone(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
     begin = time.perf_counter()
-    values = _lift_alone(lifted, window, prior)[(..., *kept)]
-    return np.ascontiguousarray(values), time.perf_counter() - begin
+    values = np.ascontiguousarray(_lift_alone(lifted, window, prior)[..., kept[0], kept[1]])
+    return values, time.perf_counter() - begin
 
 
 def _lift_alone(lifted: Lifted, window: np.ndarray, prior: Prior | None) -> np.ndarray:
