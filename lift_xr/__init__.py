@@ -6,7 +6,8 @@
 """
 
 # Eager on purpose: several functions share their module's name, and importing the module first
-# would hide the function. None of these loads torch; plot, which loads matplotlib, waits.
+# would hide the function. `from lift_xr.plan import Layout` finds the module all the same.
+# None of these loads torch; plot, which loads matplotlib, waits.
 from importlib import import_module
 from types import ModuleType
 
