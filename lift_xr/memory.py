@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lift_xr.plan import Layout, Pass
+from lift_xr.plan import Layout, Pass, strips
 
 MB = 1_000_000
 LOADED = 250 * MB  # what a process holds that has loaded all a task needs, without torch
@@ -31,7 +31,7 @@ class Held:
     cube
         The cells beside it, of a model that looks at the cube again.
     lifted
-        All bands, float32.
+        All bands, float32: of the block, or of a strip where the model looks at no neighbour.
     stored
         Codes and flags.
     codec
@@ -78,17 +78,18 @@ def held_by_lifting(
     layout = each.layouts[0]
     bands, rows, columns = (max(along) for along in layout.blocks[-3:])
     wide = (rows + 2 * halo) * (columns + 2 * halo)
+    strip = strips(rows, columns)[0] * columns
+    by_strips = halo == 0 and prior is None
+    codes = layout.dtype.kind == "u" or by_strips  # else float32 is stored as it was lifted
     cells = 0
     if prior is not None:
         around = 2 * prior + 2  # a block may begin and end inside a cell
         cells = prod(ceil((edge + 2 * halo) / ratio) + around for edge in (rows, columns))
-    lifted = wide * bands * FLOAT
-    packed = layout.dtype.kind == "u"
     return Held(
         mosaic=wide * msi_bands * (stored_as + FLOAT),
         cube=2 * cells * bands * FLOAT,  # as read, and with its margin put around it
-        lifted=lifted,
-        stored=_of_block(layout) * packed + rows * columns,  # float32 is stored as it was lifted
+        lifted=bands * (strip * (FLOAT + layout.dtype.itemsize) if by_strips else wide * FLOAT),
+        stored=_of_block(layout) * codes + rows * columns,
         codec=_of_writing(each),
     )
 

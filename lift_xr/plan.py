@@ -23,6 +23,7 @@ BANDS_A_CHUNK = 10  # a false-colour image reads three chunks, a spectrum bands 
 BLOSC_LIMIT = 2**31 - 1  # bytes in one buffer
 COARSEST = 512  # pixels: overviews go down to a longer side of 257-512
 LEVELS_A_PASS = 3  # a shard's own, half and quarter of it
+STRIP = 2**16  # pixels that a per-pixel model lifts at once: 13 MB of 50 bands, one tile of a GPU
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,18 @@ def spectral_chunk(bands: int) -> int:
     """
     pieces = max(1, round(bands / BANDS_A_CHUNK))
     return ceil(bands / pieces)
+
+
+def strips(rows: int, columns: int) -> tuple[int, ...]:
+    """Cut a block into strips of whole rows, about ``STRIP`` pixels each.
+
+    Examples
+    --------
+    >>> strips(1280, 640)
+    (102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 56)
+    """
+    high = max(1, STRIP // columns)
+    return tuple(min(high, rows - start) for start in range(0, rows, high))
 
 
 def expect_edge(edge: int, *, name: str = "shard") -> int:

@@ -14,16 +14,15 @@ import numpy as np
 import xarray as xr
 import zarr.storage
 
-from lift_xr.blocks import Lifted, Prior, lift_blocks
-from lift_xr.encode import encode_block
+from lift_xr.blocks import Lifted, Prior, is_per_pixel, lift_blocks
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.create import create, flags_path, level_path
-from lift_xr.io.shards import Index, Target, write_block
+from lift_xr.io.shards import Index, Target, write_block, write_lifted
+from lift_xr.laps import laps
 from lift_xr.memory import forget_peak, of_peak, of_this_process
-from lift_xr.overview import halve
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
-from lift_xr.windows import spans_of, windows
+from lift_xr.windows import Span, spans_of, windows
 
 HERE = "synchronous"  # one thread, as a task has
 
@@ -71,26 +70,25 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
     forgets = forget_peak()
     before = of_this_process()
     index, window, read = _window(lifted, each)
-    lifted_block, lift = _lift(lifted, each, index, window)
-    encode = _encode(lifted_block, each, packing)
+    prior = _prior_under(lifted, each, index)
+    _lift(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
     contents: dict[str, Any] = {}
     store = zarr.storage.MemoryStore(contents)
     blueprint = Blueprint(fused, (each,), packing)
     create(blueprint, store)
     # A name of its own: arrays are kept open by the name of their run, this one's must not be.
     target = Target.of(store, uuid.uuid4().hex, each, packing, blueprint.trained)
-    start = time.perf_counter()
-    write_block(lifted_block, target, index)
-    wrote = time.perf_counter() - start
+    with laps() as spent:
+        _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in _paths(each))
     contents.clear()
     return Probe(
         index=index,
-        pixels=prod(lifted_block.shape[-2:]),
+        pixels=_raw(each, index)[-1],
         read=read,
-        lift=lift,
-        encode=min(encode, wrote),
-        codec=max(0.0, wrote - encode),
+        lift=spent["lift"],
+        encode=spent["encode"] + spent["halve"],
+        codec=spent["write"],
         stored=stored,
         raw=_raw(each, index),
         memory=max(0, of_peak() - before) if forgets else 0,
@@ -117,11 +115,8 @@ def _candidates(grid: Index) -> Iterator[Index]:
 
 def _cut(lifted: Lifted, each: Pass, index: Index) -> da.Array:
     """The window of one shard, with the halo the model looks at."""
-    spans = [
-        (spans_of(along, halo=lifted.model.halo)[at],)
-        for along, at in zip(each.layouts[0].blocks[-2:], index[-2:], strict=True)
-    ]
-    window = windows(lifted.msi, *spans)
+    rows, columns = _spans(each, index, lifted.model.halo)
+    window = windows(lifted.msi, (rows,), (columns,))
     if window.ndim == 4:
         window = window[index[0] : index[0] + 1]
     # By a name of its own: dask fuses a mosaic into what is lifted from it, and then misses it.
@@ -133,39 +128,44 @@ def _as_it_is(block: np.ndarray) -> np.ndarray:
     return block
 
 
-def _lift(lifted: Lifted, each: Pass, index: Index, window: np.ndarray) -> tuple[np.ndarray, float]:
-    """Lift a window as a block of its own, and cut off the halo."""
-    starts, kept = [], []
-    for along, at in zip(each.layouts[0].blocks[-2:], index[-2:], strict=True):
-        (start, stop), (first, _) = spans_of(along)[at], spans_of(along, halo=lifted.model.halo)[at]
-        starts.append(first)
-        kept.append(slice(start - first, stop - first))
-    prior = None if lifted.prior is None else _seen_from(lifted.prior, starts)
-    _lift_alone(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
-    begin = time.perf_counter()
-    values = np.ascontiguousarray(_lift_alone(lifted, window, prior)[..., kept[0], kept[1]])
-    return values, time.perf_counter() - begin
+def _prior_under(lifted: Lifted, each: Pass, index: Index) -> Prior | None:
+    """The cube as it lies under a window of the mosaic."""
+    prior = lifted.prior
+    if prior is None:
+        return None
+    corner = [start for start, _ in _spans(each, index, lifted.model.halo)]
+    rows, columns = (offset - start for offset, start in zip(prior.offset, corner, strict=True))
+    return Prior(prior.cells, prior.ratio, (rows, columns))
 
 
-def _lift_alone(lifted: Lifted, window: np.ndarray, prior: Prior | None) -> np.ndarray:
+def _run_task(
+    lifted: Lifted, target: Target, index: Index, window: np.ndarray, prior: Prior | None
+) -> None:
+    """Do what a task of the run does once it has its window."""
+    if is_per_pixel(lifted.model):
+        write_lifted(window, target, lifted.model, lifted.device, index)
+        return
+    wide = _spans(target.each, index, lifted.model.halo)
+    rows, columns = (
+        slice(start - first, stop - first)
+        for (start, stop), (first, _) in zip(_spans(target.each, index, 0), wide, strict=True)
+    )
+    block = np.ascontiguousarray(_lift(lifted, window, prior)[..., rows, columns])
+    write_block(block, target, index)
+
+
+def _spans(each: Pass, index: Index, halo: int) -> list[Span]:
+    """Rows and columns of a shard, and of a halo around it, inside the mosaic."""
+    blocks = each.layouts[0].blocks[-2:]
+    return [spans_of(along, halo=halo)[at] for along, at in zip(blocks, index[-2:], strict=True)]
+
+
+def _lift(lifted: Lifted, window: np.ndarray, prior: Prior | None) -> np.ndarray:
+    """Lift a window as a block of its own."""
     alone = da.from_array(window, chunks=window.shape, name=False)
     block = lift_blocks(alone, lifted.model, device=lifted.device, prior=prior)
     values: np.ndarray = block.compute(scheduler=HERE)
     return values
-
-
-def _seen_from(prior: Prior, starts: list[int]) -> Prior:
-    """The cube as it lies under a window that begins at ``starts``."""
-    rows, columns = (offset - start for offset, start in zip(prior.offset, starts, strict=True))
-    return Prior(prior.cells, prior.ratio, (rows, columns))
-
-
-def _encode(block: np.ndarray, each: Pass, packing: Packing) -> float:
-    start = time.perf_counter()
-    codes: np.ndarray = encode_block(block, packing).codes
-    for _ in each.layouts[1:]:
-        codes = halve(codes, packing)
-    return time.perf_counter() - start
 
 
 def _paths(each: Pass) -> tuple[str, ...]:

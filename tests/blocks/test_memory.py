@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_xr import memory
@@ -22,26 +22,34 @@ def test_a_task_of_houston_holds_what_it_reads_lifts_stores_and_compresses():
     held, pixels = lifting(stored_as=1), 1280**2
     assert held.mosaic == pixels * 3 * (1 + 4)
     assert held.cube == 0
-    assert held.lifted == pixels * 50 * 4
+    assert held.lifted == 51 * 1280 * 50 * (4 + 2)
     assert held.stored == pixels * (50 * 2 + 1)
     assert held.codec == 2 * pixels * 50 * 2
     assert held.total == held.mosaic + held.lifted + held.stored + held.codec
 
 
-def test_float32_is_stored_as_it_was_lifted():
-    assert lifting(dtype="float32").stored == 1280**2
+def test_only_a_model_that_looks_sideways_holds_a_whole_block_of_float32():
+    assert lifting().lifted < 0.1 * lifting(halo=1).lifted
 
 
-@given(rows=st.integers(1280, 10**6), columns=st.integers(2561, 10**6))
+def test_float32_that_was_lifted_as_a_block_is_stored_as_it_is():
+    assert lifting(dtype="float32", halo=1).stored == 1280**2
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1280, 10**5), columns=st.integers(2561, 10**5))
 def test_a_task_holds_the_same_whatever_the_size_of_the_scene(rows, columns):
     assert lifting((50, rows, columns)) == lifting()
 
 
+@settings(deadline=None)
 @given(edge=st.integers(1, 40), more=st.integers(1, 20), halo=st.integers(0, 50))
 def test_larger_shards_and_wider_looks_hold_more(edge, more, halo):
-    one, larger = (lifting(shard=16 * each, halo=halo) for each in (edge, edge + more))
+    scene = (50, 1500, 1500)
+    one, larger = (lifting(scene, shard=16 * each, halo=halo) for each in (edge, edge + more))
     assert one.total < larger.total
-    assert lifting(shard=16 * edge, halo=halo + 1).total > one.total
+    looking, further = (lifting(scene, shard=16 * edge, halo=halo + each) for each in (1, 2))
+    assert looking.total < further.total
 
 
 def test_a_model_that_looks_at_the_cube_again_holds_the_cells_beside_its_block():
@@ -49,9 +57,10 @@ def test_a_model_that_looks_at_the_cube_again_holds_the_cells_beside_its_block()
     assert held.cube == 2 * (33 + 6) ** 2 * 50 * 4
 
 
+@settings(deadline=None)
 @given(
-    rows=st.integers(1, 9000),
-    columns=st.integers(1, 9000),
+    rows=st.integers(1300, 9000),
+    columns=st.integers(1300, 9000),
     shard=st.sampled_from([16, 250, 640, 1280]),
 )
 def test_overviews_take_less_than_lifting_does(rows, columns, shard):
