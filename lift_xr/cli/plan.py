@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--model",
     metavar="MODEL",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="From `lift-xr fit`.",
+    type=click.Path(path_type=Path),
+    help="A model from `lift-xr fit`, or a store with one in it.",
 )
 @click.option("--hsi", metavar="HSI", help="The cube: tells which shard suits its cells.")
 @options.dtype
@@ -81,9 +81,8 @@ def plan(
     """
     from rich.console import Console
 
-    from lift_xr.io import open_scene
+    from lift_xr.io import load_model, open_scene
     from lift_xr.io import plan as foresee
-    from lift_xr.models import load_model
 
     fitted = load_model(model)
     _expect_cube(fitted, hsi)
