@@ -15,13 +15,13 @@ import dask
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
 from lift_xr.blocks import Lifted, lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.fuse import predict
 from lift_xr.grid import compare
+from lift_xr.io.engines import client_in_charge, cores
 from lift_xr.io.foreseen import Plan
 from lift_xr.io.place import innermost, sources
 from lift_xr.io.probe import Probe, probe_shard
@@ -41,7 +41,6 @@ from lift_xr.models import Model
 from lift_xr.plan import SHARD, expect_edge, passes_of, shard_edge
 from lift_xr.quantities import counted, size
 from lift_xr.scene import expect_hsi, expect_msi
-from lift_xr.workers import find_client
 
 GREATEST_TASKS = 500_000  # more, and a scheduler is busier with them than workers are
 LEAST_SHARD = 16  # pixels: smaller ones are no advice
@@ -147,14 +146,14 @@ class _Workers:
     @classmethod
     def of(cls, workers: int | None, threads: int | None, memory: int | str | None) -> _Workers:
         """Take what is given, then what the distributed client has, then this machine."""
-        client = find_client()
+        client = client_in_charge()
         known = [] if client is None else [*client.scheduler_info(n_workers=-1)["workers"].values()]
         here = workers is None and not known
         if workers is None:
             workers = len(known) or 1
         if threads is None:
             have = max((each["nthreads"] for each in known), default=0)
-            threads = have or dask.config.get("num_workers", None) or CPU_COUNT
+            threads = have or dask.config.get("num_workers", None) or cores()
         limit: float = _bytes(memory) if memory is not None else inf
         if memory is None and known:
             limit = min(each["memory_limit"] or inf for each in known)

@@ -202,7 +202,7 @@ def client(*workers: dict[str, int]) -> SimpleNamespace:
 
 def test_a_client_tells_who_works_and_in_how_much_memory(model, monkeypatch):
     two = client(*[{"nthreads": 3, "memory_limit": 2 * 10**9}] * 2)
-    monkeypatch.setattr(FORESEE, "find_client", lambda: two)
+    monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
     foreseen = planned(model, workers=None, threads=None)
     assert (foreseen.workers, foreseen.threads) == (2, 3)
     with pytest.raises(LayoutError, match=r"4 threads .*expected at most 2 GB. Use shard=640"):
