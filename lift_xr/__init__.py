@@ -6,7 +6,8 @@
 """
 
 # Eager on purpose: several functions share their module's name, and importing the module first
-# would hide the function. None of these loads torch; plot, which loads matplotlib, waits.
+# would hide the function. `from lift_xr.plan import Layout` finds the module all the same.
+# None of these loads torch; plot, which loads matplotlib, waits.
 from importlib import import_module
 from types import ModuleType
 
@@ -20,6 +21,7 @@ from lift_xr.io import (
     WriteFailed,
     load_model,
     open_scene,
+    plan,
     status,
     verify,
     write_zarr,
@@ -56,6 +58,7 @@ __all__ = [
     "load_model",
     "msi_agreement",
     "open_scene",
+    "plan",
     "plot",
     "predict",
     "psnr",

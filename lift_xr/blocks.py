@@ -139,6 +139,11 @@ def lifted_from(array: da.Array) -> Lifted | None:
     return note.read(array.dask)
 
 
+def is_per_pixel(model: Lifter) -> bool:
+    """Whether a model looks at nothing but the pixel, so that a block can be lifted in parts."""
+    return model.halo == 0 and model.prior is None
+
+
 @lap("lift")
 def lift_block(
     block: Block,

@@ -261,7 +261,8 @@ class Diary:
 
     def wrote(self, path: Path, scene: xr.DataArray | None = None) -> None:
         """Add a file to the step."""
-        from lift_xr.cli.describe import on_disk, size
+        from lift_xr.cli.describe import on_disk
+        from lift_xr.quantities import size
 
         shape = "" if scene is None else f"{' x '.join(map(str, scene.shape))}, "
         self.say(f"{path}  [dim]{shape}{size(on_disk(path))}[/]")

@@ -2,7 +2,8 @@
 
 A chunk is what a reader decodes, a shard is what one task writes, and a block of dask is as large
 as a shard. A chunk of the default shard is 320 pixels wide, so it holds whole HSI cells where the
-ratio of pixel sizes divides 320; for most other ratios it does with ``shard=shard_edge(ratio)``.
+ratio of pixel sizes divides 320; for other ratios below 512 it does with
+``shard=shard_edge(ratio)``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ BANDS_A_CHUNK = 10  # a false-colour image reads three chunks, a spectrum bands 
 BLOSC_LIMIT = 2**31 - 1  # bytes in one buffer
 COARSEST = 512  # pixels: overviews go down to a longer side of 257-512
 LEVELS_A_PASS = 3  # a shard's own, half and quarter of it
+STRIP = 2**16  # pixels that a per-pixel model lifts at once: 13 MB of 50 bands, one tile of a GPU
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,18 @@ def spectral_chunk(bands: int) -> int:
     return ceil(bands / pieces)
 
 
+def strips(rows: int, columns: int) -> tuple[int, ...]:
+    """Cut a block into strips of whole rows, about ``STRIP`` pixels each.
+
+    Examples
+    --------
+    >>> strips(1280, 640)
+    (102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 56)
+    """
+    high = max(1, STRIP // columns)
+    return tuple(min(high, rows - start) for start in range(0, rows, high))
+
+
 def expect_edge(edge: int, *, name: str = "shard") -> int:
     """Raise LayoutError unless the edge of a shard or block is a positive whole number."""
     if isinstance(edge, bool) or not isinstance(edge, int | np.integer) or edge < 1:
@@ -199,6 +213,9 @@ def expect_edge(edge: int, *, name: str = "shard") -> int:
 
 def _cut(size: int, shard: int) -> tuple[int, int]:
     """Cut one axis into shards and chunks; a short axis gets smaller ones, not padding."""
-    fitting = (chunk for chunk in range(GREATEST_CHUNK - 1, 127, -1) if shard % chunk == 0)
-    chunk = min(next(fitting, shard), size)
+    quarter = shard // CHUNKS_A_SHARD
+    if shard % CHUNKS_A_SHARD or not LEAST_CHUNK <= quarter < GREATEST_CHUNK:
+        fitting = (chunk for chunk in range(GREATEST_CHUNK - 1, 127, -1) if shard % chunk == 0)
+        quarter = next(fitting, shard)
+    chunk = min(quarter, size)
     return min(shard, chunk * ceil(size / chunk)), chunk

@@ -19,6 +19,7 @@ from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.recipe import is_recipe, open_recipe
 from lift_xr.io.store import ABOUT, open_root, open_store
 from lift_xr.models import Model, load_model
+from lift_xr.quantities import size, span
 from lift_xr.scene import BLOCK, raster_of
 from lift_xr.srf import SRF
 
@@ -69,21 +70,6 @@ def response(name: str) -> Table:
     return table
 
 
-def size(count: float) -> str:
-    """Write a number of bytes as people do.
-
-    Examples
-    --------
-    >>> size(164_000_000), size(999)
-    ('164 MB', '999 B')
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
-
-
 def progress(store: str) -> Table:
     """How far the run is that writes a store."""
     found = status(store)
@@ -115,19 +101,6 @@ def share(part: float) -> str:
     ('1.2 %', '100 %', '1e-07 %')
     """
     return f"{100 * part:.2g} %" if part < 0.995 else "100 %"
-
-
-def span(seconds: float) -> str:
-    """Write a length of time as people do.
-
-    Examples
-    --------
-    >>> span(42), span(750), span(9000), span(400_000)
-    ('42 s', '12 min', '2.5 h', '4.6 d')
-    """
-    if seconds < 7200:
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86400:.1f} d"
 
 
 def on_disk(where: Path) -> int:

@@ -47,20 +47,8 @@ if TYPE_CHECKING:
 @click.option(
     "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["uint16", "float32"]),
-    default="uint16",
-    show_default=True,
-    help="uint16 packs values with a scale factor, in half the space.",
-)
-@click.option(
-    "--shard",
-    metavar="PIXELS",
-    default=1280,
-    show_default=True,
-    help="Edge of what one task computes and writes as one file.",
-)
+@options.dtype
+@options.shard
 @options.kind
 @options.mosaic
 @options.scheduler

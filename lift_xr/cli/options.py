@@ -104,6 +104,20 @@ device = click.option(
     show_default=True,
     help="auto takes the GPU where there is one.",
 )
+dtype = click.option(
+    "--dtype",
+    type=click.Choice(["uint16", "float32"]),
+    default="uint16",
+    show_default=True,
+    help="uint16 packs values with a scale factor, in half the space.",
+)
+shard = click.option(
+    "--shard",
+    metavar="PIXELS",
+    default=1280,
+    show_default=True,
+    help="Edge of what one task computes and writes as one file.",
+)
 scheduler = click.option(
     "--scheduler",
     metavar="ADDRESS",

@@ -13,6 +13,8 @@ import xarray as xr
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
 from lift_xr.io.embed import load_model
+from lift_xr.io.foresee import plan
+from lift_xr.io.foreseen import Plan
 from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.recipe import is_recipe, open_recipe
 from lift_xr.io.status import Status, status
@@ -26,6 +28,7 @@ from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 __all__ = [
     "Check",
     "Failure",
+    "Plan",
     "Status",
     "Verification",
     "WriteFailed",
@@ -33,6 +36,7 @@ __all__ = [
     "levels",
     "load_model",
     "open_scene",
+    "plan",
     "status",
     "verify",
     "write_zarr",

@@ -72,8 +72,8 @@ def fingerprint(data: da.Array) -> str:
     The same for any chunks, and wherever the same pixels lie. Empty where the graph does not
     show what it reads, such as of arrays in memory.
     """
-    sources = [each for each in _sources(data) if len(each.shape) >= 2]
-    told = sorted(_sampled(each, edge=max(1, isqrt(SAMPLE // len(sources)))) for each in sources)
+    read = [each for each in sources(data) if len(each.shape) >= 2]
+    told = sorted(_sampled(each, edge=max(1, isqrt(SAMPLE // len(read)))) for each in read)
     return hashlib.sha256("".join(told).encode()).hexdigest() if told else ""
 
 
@@ -124,15 +124,20 @@ def _is_empty(folder: Path) -> bool:
 
 def _arrays_read(data: da.Array) -> Iterator[zarr.Array[Any]]:
     """Yield the Zarr arrays that a graph reads, as far as it shows them."""
-    for source in _sources(data):
-        while hasattr(source, "array"):
-            source = source.array
-        source = getattr(source, "_array", source)
+    for source in sources(data):
+        source = innermost(source)
         if isinstance(source, zarr.Array):
             yield source
 
 
-def _sources(data: da.Array) -> Iterator[Any]:
+def innermost(source: Any) -> Any:
+    """Take off what xarray and lift_xr wrap around an array that is read."""
+    while hasattr(source, "array"):
+        source = source.array
+    return getattr(source, "_array", source)
+
+
+def sources(data: da.Array) -> Iterator[Any]:
     """Yield the arrays that all blocks of a layer are cut from."""
     for layer in data.dask.layers.values():
         if len(layer) == 1:  # how dask and xarray keep them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,12 @@ from lift_xr.packing import mask_transparent
 Alpha = Literal["mask", "keep"] | None
 UP_TO_USER = 6  # frames from a warning here to the call of open_scene
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".envi", ".raw")
+
+# GDAL keeps what it has read until it holds a twentieth of the machine's memory, in every process:
+# a task's memory would grow with the scene. This much holds a row of blocks of a mosaic whose
+# strips run from edge to edge. GDAL looks once, when it first reads; whoever set it is obeyed.
+GDAL_CACHE = 128  # MB
+os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE))
 
 
 def open_raster(source: str, *, block: int, alpha: Alpha = None) -> xr.DataArray:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from lift_xr.encode import encode_block
+from lift_xr.blocks import Lifter, lift_block
+from lift_xr.encode import Encoded, encode_block
 from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import (
     as_store,
@@ -25,7 +26,8 @@ from lift_xr.io.record import checksum, done_row, mark_failing, record_path
 from lift_xr.laps import lap
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
-from lift_xr.plan import Pass
+from lift_xr.plan import Pass, strips
+from lift_xr.windows import spans_of
 
 Index = tuple[int, ...]
 
@@ -70,6 +72,30 @@ def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarra
     """
     with lap("encode"):
         encoded = encode_block(block, target.packing, trained=target.trained)
+    return _write_encoded(encoded, target, block_id)
+
+
+def write_lifted(
+    block: np.ndarray, target: Target, model: Lifter, device: str, block_id: Index
+) -> np.ndarray:
+    """Lift one block of a mosaic with a per-pixel model, encode and write it.
+
+    Strip by strip: the float32 of a block, twice as large as what is stored, is never there whole.
+    """
+    codes = np.empty((*block.shape[:-3], model.bands, *block.shape[-2:]), target.packing.dtype)
+    flags = np.empty((*block.shape[:-3], *block.shape[-2:]), "uint8")
+    clipped = 0
+    for rows in spans_of(strips(*block.shape[-2:])):
+        strip = slice(*rows)
+        lifted = lift_block(block[..., strip, :], model=model, device=device, block_id=(0, 0))
+        with lap("encode"):
+            encoded = encode_block(lifted, target.packing, trained=target.trained)
+            codes[..., strip, :], flags[..., strip, :] = encoded.codes, encoded.flags
+            clipped += encoded.clipped
+    return _write_encoded(Encoded(codes, flags, clipped), target, block_id)
+
+
+def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndarray:
     with one_codec_at_a_time():
         written, sums = _write_levels(encoded.codes, target, block_id)
         with lap("write"):

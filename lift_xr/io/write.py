@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
-from lift_xr.blocks import lifted_from
+from lift_xr.blocks import is_per_pixel, lifted_from
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
 from lift_xr.io import seal
@@ -34,7 +34,13 @@ from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, place_beside, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
-from lift_xr.io.shards import Target, record_failure, write_block, write_overview
+from lift_xr.io.shards import (
+    Target,
+    record_failure,
+    write_block,
+    write_lifted,
+    write_overview,
+)
 from lift_xr.io.store import ABOUT
 from lift_xr.plan import SHARD, Layout, expect_edge, passes_of
 from lift_xr.progress import bar
@@ -108,7 +114,7 @@ def write_zarr(
     shard
         Shard edge in pixels. Where it is divisible by 4, a task writes the first two overviews of
         its shard too. The default suits HSI pixels of n MSI pixels where n divides 320: no chunk
-        cuts one. For other n, ``lift_xr.plan.shard_edge(n)``.
+        cuts one. For other n, ``lift_xr.plan(msi, model, hsi=hsi)`` names the shard that does.
     overwrite
         Replace a store that is there.
     resume
@@ -306,6 +312,15 @@ def _tasks(blueprint: Blueprint, target: Target) -> da.Array:
     if target.each.first:
         tasks: da.Array = da.map_blocks(write_overview, **settings)
         return tasks
+    lifted = lifted_from(blueprint.scene.data)
+    if lifted is not None and is_per_pixel(lifted.model):
+        return da.map_blocks(
+            write_lifted,
+            windows(lifted.msi, *map(spans_of, layout.blocks[-2:])),
+            model=dask.delayed(lifted.model, pure=True),
+            device=blueprint.device or lifted.device,
+            **settings,
+        )
     data = _in_shards(blueprint.scene.data, layout, blueprint.device)
     return da.map_blocks(write_block, data, **settings)
 

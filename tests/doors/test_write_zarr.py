@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import sys
 import threading
 import time
 import warnings
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore, ZipStore
 
 from lift_xr.errors import LayoutError
+from lift_xr.fuse import fit, predict
 from lift_xr.io import open_scene, write, write_zarr
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.create import create
@@ -395,3 +398,27 @@ def test_attributes_json_cannot_hold_are_named():
     found = open_scene(write_zarr(numpy_values, MemoryStore()))
     assert found.attrs["seeds"] == [0, 1, 2]
     assert found.attrs["gain"] == 0.5
+
+
+# ------------------------------------------------------------------------------- lifted by strips
+
+
+@pytest.mark.filterwarnings("ignore:.*values lay outside")
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_lifted_by_strips_is_what_is_lifted_whole(tmp_path, monkeypatch, dtype, times):
+    monkeypatch.setattr(sys.modules["lift_xr.plan"], "STRIP", 100)
+    model = fit(cube(20, 20).assign_attrs(units="1"), "rgb-camera", method="linear", progress=False)
+    pixels = np.random.default_rng(0).random((times, 3, 45, 61), "float32")
+    pixels[:, :, 3:30, 7:9] = np.nan
+    dims = ("time", "band", "y", "x")
+    msi = xr.DataArray(pixels, dims=dims, attrs={"units": "1"}).squeeze()
+    lifted = predict(model, msi, block=32)
+    whole = lifted.copy(data=lifted.data.map_blocks(np.copy))
+    for name, scene in (("strips", lifted), ("whole", whole)):
+        write_zarr(scene, tmp_path / name, shard=32, dtype=dtype)
+    strips, blocks = (files_of(tmp_path / name) for name in ("strips", "whole"))
+    pixels_of = {key for key in strips if re.search("(reflectance|flags)/c", key)}
+    assert len(pixels_of) >= 8 * times
+    assert pixels_of == {key for key in blocks if re.search("(reflectance|flags)/c", key)}
+    assert [key for key in pixels_of if strips[key] != blocks[key]] == []

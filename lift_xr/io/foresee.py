@@ -1,0 +1,301 @@
+"""Foresee a run before it starts: count it, weigh it, time one shard, refuse what cannot be."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from math import ceil, inf, prod
+from typing import Any
+
+import dask
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.utils import parse_bytes
+
+from lift_xr.blocks import Lifted, lifted_from
+from lift_xr.errors import LayoutError
+from lift_xr.fuse import predict
+from lift_xr.grid import compare
+from lift_xr.io.engines import client_in_charge, cores
+from lift_xr.io.foreseen import Plan
+from lift_xr.io.place import innermost, sources
+from lift_xr.io.probe import Probe, probe_shard
+from lift_xr.io.raster import GDAL_CACHE
+from lift_xr.io.scale import expect_dtype, find_packing
+from lift_xr.io.store import local_path
+from lift_xr.memory import (
+    FLOAT,
+    LOADED,
+    MB,
+    RESERVE,
+    held_by_halving,
+    held_by_lifting,
+    of_this_process,
+)
+from lift_xr.models import Model
+from lift_xr.plan import SHARD, expect_edge, passes_of, shard_edge
+from lift_xr.quantities import counted, size
+from lift_xr.scene import expect_hsi, expect_msi
+
+GREATEST_TASKS = 500_000  # more, and a scheduler is busier with them than workers are
+LEAST_SHARD = 16  # pixels: smaller ones are no advice
+
+
+def plan(
+    msi: xr.DataArray | xr.Dataset,
+    model: Model,
+    *,
+    hsi: xr.DataArray | xr.Dataset | None = None,
+    dtype: npt.DTypeLike = "uint16",
+    shard: int = SHARD,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory: int | str | None = None,
+    out: Any = None,
+    device: str = "auto",
+    probe: bool = True,
+) -> Plan:
+    """Foresee ``write_zarr(predict(model, msi, hsi=hsi), out)`` before it starts.
+
+    Parameters
+    ----------
+    msi : (band, y, x) or (time, band, y, x)
+        The mosaic, as ``predict`` takes it.
+    model
+        From ``fit`` or ``load_model``.
+    hsi
+        The cube, where the model looks at it again; else it tells which shard suits its cells.
+    dtype, shard
+        As ``write_zarr`` takes them.
+    workers
+        Processes that share the work, on one machine or many. The default is the workers of the
+        distributed client, else 1: this process.
+    threads
+        Tasks side by side in each, one core each. The default is what the client's workers have,
+        else what dask is set to, else the cores of this machine.
+    memory
+        What one worker may hold, in bytes or as in ``"4GB"``. The default is the limit of the
+        client's workers, else, where this process does the work, this machine's memory.
+    out
+        Where the store will go; a warning says when the disk has too little room.
+    device
+        As ``predict`` takes it; for the probe.
+    probe
+        Do one shard from the middle of the mosaic, in this process, to tell time and compressed
+        size. Without it no pixel is read.
+
+    Returns
+    -------
+    Plan
+        Shards, tasks, bytes per task, peak memory per worker, output size, files, seconds.
+
+    Raises
+    ------
+    LayoutError
+        A shard, chunks, tasks or memory that cannot be; the message names the setting to change.
+    GridError, SpectralError, ValueError
+        As ``predict`` does.
+
+    Warns
+    -----
+    UserWarning
+        When the disk of ``out`` has less room than the store will take.
+
+    Examples
+    --------
+    >>> from lift_xr import fit, plan, synthetic
+    >>> scene = synthetic.scene((83440, 24040), ratio=20)
+    >>> model = fit(synthetic.scene((320, 320)).hsi, scene.srf, method="linear")
+    >>> foreseen = plan(scene.msi, model, workers=4, threads=2, probe=False)
+    >>> foreseen.shards, foreseen.tasks
+    (1254, 1283)
+    >>> foreseen.bytes_per_task
+    845414400
+    """
+    shard, dtype = expect_edge(shard), expect_dtype(dtype)
+    fused = predict(model, msi, hsi=hsi, device=device)
+    lifted = lifted_from(fused.data)
+    assert lifted is not None
+    packing = find_packing(fused.attrs, dtype, None, None)
+    where = _Workers.of(workers, threads, memory)
+    draft = partial(_draft, fused, lifted, dtype=dtype, ratio=_ratio(hsi, msi), where=where)
+    found = draft(shard=shard)
+    _expect_few_tasks(found, shard)
+    _expect_memory(found, shard, where, draft)
+    if probe:
+        found = _with_probe(found, probe_shard(fused, lifted, found.passes[0], packing))
+        _expect_memory(found, shard, where, draft)
+    _warn_of_little_room(found, out)
+    return found
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """Who works: ``workers`` processes of ``threads`` tasks, each held to ``memory`` bytes."""
+
+    workers: int
+    threads: int
+    memory: float
+    here: bool
+
+    @classmethod
+    def of(cls, workers: int | None, threads: int | None, memory: int | str | None) -> _Workers:
+        """Take what is given, then what the distributed client has, then this machine."""
+        client = client_in_charge()
+        known = [] if client is None else [*client.scheduler_info(n_workers=-1)["workers"].values()]
+        here = workers is None and not known
+        if workers is None:
+            workers = len(known) or 1
+        if threads is None:
+            have = max((each["nthreads"] for each in known), default=0)
+            threads = have or dask.config.get("num_workers", None) or cores()
+        limit: float = _bytes(memory) if memory is not None else inf
+        if memory is None and known:
+            limit = min(each["memory_limit"] or inf for each in known)
+        elif memory is None and here:
+            limit = _of_this_machine()
+        counts = _expect_count(workers, "workers"), _expect_count(threads, "threads")
+        return cls(*counts, limit, here)
+
+
+def _draft(
+    fused: xr.DataArray,
+    lifted: Lifted,
+    *,
+    dtype: np.dtype,
+    ratio: float | None,
+    where: _Workers,
+    shard: int,
+    threads: int | None = None,
+) -> Plan:
+    """Put a plan together from shapes alone."""
+    passes = passes_of(fused.shape, dtype, shard=shard)
+    model, prior = lifted.model, lifted.prior
+    read = [innermost(each) for each in sources(lifted.msi) if len(each.shape) >= 2]
+    first = held_by_lifting(
+        passes[0],
+        msi_bands=lifted.msi.shape[-3],
+        halo=model.halo,
+        prior=None if prior is None else model.prior,
+        ratio=1 if prior is None else prior.ratio,
+        stored_as=max((np.dtype(each.dtype).itemsize for each in read), default=FLOAT),
+    )
+    later = [held_by_halving(each, before.layouts[-1]) for before, each in pairwise(passes)]
+    by_gdal = [each for each in read if type(each).__module__.startswith("rioxarray")]
+    cached = sum(prod(each.shape) * np.dtype(each.dtype).itemsize for each in by_gdal)
+    # What this process has read or trained with until now stays, where it does the work itself.
+    loaded = max(LOADED, of_this_process()) if where.here else LOADED
+    return Plan(
+        passes=passes,
+        workers=where.workers,
+        threads=where.threads if threads is None else threads,
+        bytes_per_task=max(held.total for held in (first, *later)),
+        base=loaded + RESERVE + min(cached, GDAL_CACHE * MB),
+        ratio=ratio,
+    )
+
+
+def _with_probe(foreseen: Plan, probe: Probe) -> Plan:
+    """Add what a shard took; a model may hold more than its result."""
+    held = max(foreseen.bytes_per_task, probe.memory - RESERVE)
+    return replace(foreseen, probe=probe, bytes_per_task=held)
+
+
+def _ratio(hsi: xr.DataArray | xr.Dataset | None, msi: xr.DataArray | xr.Dataset) -> float | None:
+    """Pixels along the edge of a cell of the cube, both ways the same."""
+    if hsi is None:
+        return None
+    match = compare(expect_hsi(hsi, bad_bands="keep"), expect_msi(msi))
+    return float(match.ratio) if match.integer_ratio else match.ratio_y
+
+
+# ---- what cannot be
+
+
+def _expect_count(count: Any, name: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise LayoutError(f"{name} is {count!r}; expected a whole number from 1. Use {name}=1")
+    return int(count)
+
+
+def _bytes(memory: int | str) -> float:
+    try:
+        found = float(parse_bytes(memory))
+    except (ValueError, TypeError):
+        found = 0.0
+    if not found > 0:
+        raise LayoutError(
+            f"memory is {memory!r}; expected bytes, or text such as '4GB'. Use memory='4GB'"
+        )
+    return found
+
+
+def _expect_few_tasks(foreseen: Plan, shard: int) -> None:
+    if foreseen.tasks > GREATEST_TASKS:
+        raise LayoutError(
+            f"shard={shard} makes {foreseen.tasks:,} tasks; expected at most {GREATEST_TASKS:,}, "
+            f"one a shard. Use shard={_suited(foreseen.ratio)}"
+        )
+
+
+def _expect_memory(foreseen: Plan, shard: int, where: _Workers, draft: Callable[..., Plan]) -> None:
+    """Raise LayoutError, saying what would fit, where a worker would hold more than it may."""
+    if foreseen.peak_memory <= where.memory:
+        return
+    raise LayoutError(
+        f"with shards of {shard} pixels, a worker of {counted(foreseen.threads, 'thread')} holds "
+        f"up to {size(foreseen.peak_memory)} ({foreseen.parts}); expected at most "
+        f"{size(where.memory)}. "
+        f"Use {', or '.join(_what_fits(foreseen, shard, where, draft))}"
+    )
+
+
+def _what_fits(
+    foreseen: Plan, shard: int, where: _Workers, draft: Callable[..., Plan]
+) -> list[str]:
+    """Name settings that would fit, each by itself; at least so much memory."""
+    fits = []
+    edge = shard
+    while edge % 2 == 0 and edge > LEAST_SHARD:
+        edge //= 2
+        if draft(shard=edge).peak_memory <= where.memory:
+            fits.append(f"shard={edge}")
+            break
+    room = (where.memory - foreseen.base) // foreseen.bytes_per_task
+    if room >= 1:
+        fits.append(f"threads={int(room)}")
+    return [*fits, f"memory='{ceil(foreseen.peak_memory / 1e8) / 10:g}GB'"]
+
+
+def _suited(ratio: float | None) -> int:
+    """Suggest a shard: the one whose chunks hold whole cells, where cells are known."""
+    return SHARD if ratio is None or SHARD // 4 % ratio == 0 else shard_edge(ratio)
+
+
+def _warn_of_little_room(foreseen: Plan, out: Any) -> None:
+    place = None if out is None else local_path(out)
+    if place is None:
+        return
+    there = next(each for each in (place.absolute(), *place.absolute().parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    needed = foreseen.stored_bytes or foreseen.output_bytes
+    if needed > free:
+        told = "" if foreseen.stored_bytes else " before compression"
+        warnings.warn(
+            f"the store takes about {size(needed)}{told} and the disk of {there} has {size(free)} "
+            "left; expected more room. Use another disk, or a part of the mosaic",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _of_this_machine() -> float:
+    """Find the memory of this machine, or what a batch system allows this process of it."""
+    from distributed.system import MEMORY_LIMIT
+
+    return float(MEMORY_LIMIT)
