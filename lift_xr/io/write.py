@@ -85,8 +85,8 @@ def write_zarr(
     Parameters
     ----------
     fused : (band, y, x) or (time, band, y, x)
-        From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``: their endmembers become
-        bands, and the spectra an attribute. Blocks need not be shards: of a lifted scene
+        From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``, whose endmembers
+        become bands, their spectra an attribute. Its blocks need not be shards: of a lifted scene
         each task reads the window of the mosaic that its shard needs, and no pixel is lifted twice;
         of any other, each task computes the blocks that its shard touches.
     store
