@@ -169,7 +169,8 @@ def _on_one_scale(pixels: Array, endmembers: Array) -> Array:
 
     shares = least_squares(pixels, endmembers)
     stretch, _ = nnls(shares, np.ones(len(shares)))
-    usual = 1 / max(float(np.median(shares.sum(axis=1))), np.finfo("float32").tiny)
+    total = float(np.median(shares.sum(axis=1)))
+    usual = 1 / max(total, float(np.finfo("float32").tiny))
     # One that no sum asks for, or asks too much of, keeps a scale like the others'.
     stretch = np.clip(stretch, usual / 4, usual * 4)
     return np.asarray(endmembers / stretch[:, None])

@@ -38,7 +38,7 @@ def upsample(cells: Array, window: Window, shape: tuple[int, int]) -> Array:
     out term by term: a matrix product rounds as its size says, and blocks would leave seams. Beside
     the edge of the cube, or a hole in it, a cell takes the mean of its valid neighbours.
     """
-    valid = np.isfinite(cells).all(axis=0)
+    valid = np.asarray(np.isfinite(cells).all(axis=0))
     mended = cells
     if not valid.all():
         mended = mend(cells, valid)

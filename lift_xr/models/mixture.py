@@ -197,7 +197,7 @@ class Mixture:
         return constrain(self.head(np.ascontiguousarray(told), device), self.constraint)
 
     def answer(self, pixels: Array, prior: Array) -> Array:
-        """Spectra of pixels (msi_band, 1, pixel) whose interpolated prior is known, (band, 1, pixel).
+        """Spectra of pixels (msi_band, 1, n) whose interpolated prior (band, 1, n) is known.
 
         For pixels that have no place, as those that errors are measured on.
         """

@@ -97,9 +97,7 @@ def test_constrained_abundances_are_those_that_were_mixed() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**16), st.sampled_from([0.1, 1, 50])
-)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**16), st.sampled_from([0.1, 1, 50]))
 def test_constrained_abundances_stay_on_the_simplex(
     count: int, pixels: int, seed: int, scale: float
 ) -> None:
