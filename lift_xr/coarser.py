@@ -71,7 +71,7 @@ def halved(cube: da.Array) -> da.Array:
 def means(block: Array) -> Array:
     """Average (band, y, x) over cells of two by two; NaN where none is valid in every band."""
     _, height, width = block.shape
-    valid = np.isfinite(block).all(axis=0)
+    valid = np.asarray(np.isfinite(block).all(axis=0))
     shape = -(-height // FACTOR), -(-width // FACTOR)
     total = np.zeros((len(block), *shape))
     count = np.zeros(shape)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.blocks import lift_blocks
@@ -12,6 +14,7 @@ from lift_xr.fuse import along_bands, in_place_of, prepare, provenance
 from lift_xr.models import Model
 from lift_xr.models.mixture import Mixture
 from lift_xr.scene import BLOCK
+from lift_xr.window import Window
 
 SHARE = "fraction"  # units of abundances
 SPECTRA = "endmembers"  # the attribute that carries them where only one array can go
@@ -77,7 +80,7 @@ def unmix(
             "'morph'. Use fit(hsi, srf, method='morph')"
         )
     mosaic, prior = prepare(maps, msi, hsi=hsi, block=block, device=device)
-    lifted = lift_blocks(mosaic.data, maps, device=device, prior=prior)
+    lifted = lift_blocks(mosaic.data, _Maps(maps), device=device, prior=prior)
     spectra = _spectra(model, maps)
     abundances = in_place_of(mosaic, lifted, {"band": spectra["endmember"].to_numpy()})
     abundances.attrs = {
@@ -88,6 +91,33 @@ def unmix(
     }
     named = abundances.rename(band="endmember")
     return xr.Dataset({"abundances": named, "endmembers": spectra})
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """What maps a block. Not a model: a store of maps is not one that ``predict`` filled."""
+
+    model: Model
+
+    @property
+    def bands(self) -> int:
+        return self.model.bands
+
+    @property
+    def halo(self) -> int:
+        return self.model.halo
+
+    @property
+    def prior(self) -> int | None:
+        return self.model.prior
+
+    def __call__(
+        self, block: npt.NDArray[Any], device: str = "cpu", prior: Window | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self.model(block, device, prior)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "lift_xr.unmix", self.model.digest
 
 
 def _spectra(model: Model, maps: Model) -> xr.DataArray:

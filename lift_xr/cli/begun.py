@@ -20,7 +20,7 @@ def asked(
     srf: str | None,
     wavelength_units: str | None,
     method: str,
-    endmembers: int | None,
+    endmembers: int | None = None,
     harmonize: str,
     consistency: str,
     bad_bands: str,

@@ -84,7 +84,9 @@ class Coarse:
         return features_of(pan, upsample(cells, prior, pan.shape[1:]), np.float32(self.least))
 
 
-def features_of(pan: Array, prior: Array, least: np.float32) -> Array:
+def features_of(
+    pan: npt.NDArray[Any], prior: npt.NDArray[Any], least: np.floating[Any]
+) -> npt.NDArray[Any]:
     """``m, m - s, c, (m - s) c / s``, with c the prior's coordinates and s its brightness.
 
     The last are what a pixel is brighter than its surroundings, in the surroundings' colour.
@@ -373,7 +375,7 @@ def _expect_consistent(mixture: Mixture) -> None:
     count, bands = mixture.endmembers.shape
     inputs = mixture.srf.shape[0]
     told = inputs
-    expected = {"srf": (inputs, bands), "correction": (bands, inputs)}
+    expected: dict[str, tuple[int, ...]] = {"srf": (inputs, bands), "correction": (bands, inputs)}
     expected |= {
         name: (inputs,) for name in ("gain", "offset") if getattr(mixture, name) is not None
     }

@@ -208,7 +208,7 @@ def _fit_beside(
 
 def _told(pan: Array, prior: Array, least: float) -> Array:
     """(pixel, feature)."""
-    return features_of(pan.T, prior.T, np.float64(least)).T
+    return np.asarray(features_of(pan.T, prior.T, np.float64(least)).T, "float64")
 
 
 def _detail_gain(told: Array, detail: Array, response: Array, noise: Array) -> Array:

@@ -135,7 +135,7 @@ def calibrate(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Tr
     return replace(grown, half=each * np.quantile(errors / half, COVERAGE))
 
 
-def _answers(network: DenseNetwork | Mixture, seen: Block, prior: Block | None) -> Block:
+def _answers(network: DenseNetwork | Mixture, seen: npt.NDArray[Any], prior: Block | None) -> Block:
     """What a network says of pixels (pixel, msi_band), with or without a prior: (pixel, band)."""
     told = np.ascontiguousarray(seen.T[:, None])
     if prior is None:
