@@ -37,15 +37,17 @@ from lift_xr.metrics import (
     ssim,
     uiqi,
 )
-from lift_xr.models import Model
+from lift_xr.models import Model, MorphRecipe
 from lift_xr.srf import SRF
 from lift_xr.uncertainty import uncertainty
+from lift_xr.unmix import unmix
 
 __all__ = [
     "SRF",
     "GridError",
     "LayoutError",
     "Model",
+    "MorphRecipe",
     "SpectralError",
     "Verification",
     "WriteFailed",
@@ -70,6 +72,7 @@ __all__ = [
     "synthetic",
     "uiqi",
     "uncertainty",
+    "unmix",
     "verify",
     "write_zarr",
 ]

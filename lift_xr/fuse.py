@@ -15,13 +15,16 @@ import xarray as xr
 from lift_xr import srf as responses
 from lift_xr.beside import prior_of
 from lift_xr.blind import estimate_srf
-from lift_xr.blocks import lift_blocks
+from lift_xr.blocks import Prior, lift_blocks
+from lift_xr.coarser import split, with_coarser
 from lift_xr.device import DEVICES, find_device
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models import Method, Model, Pairs, expect_method, train_method
+from lift_xr.models import Method, Model, MorphRecipe, Pairs, expect_method, name_of, train_method
+from lift_xr.models.base import fitted_parts
+from lift_xr.models.mixture import Mixture
 from lift_xr.models.projection import obey_msi
 from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
@@ -41,7 +44,7 @@ def fuse(
     msi: Scene,
     srf: Any = None,
     *,
-    method: str = "sin",
+    method: str | MorphRecipe = "sin",
     harmonize: str = "auto",
     consistency: Consistency = "msi",
     bad_bands: BadBands = "drop",
@@ -101,7 +104,7 @@ def fit(
     srf: Any = None,
     *,
     msi: Scene | None = None,
-    method: str = "sin",
+    method: str | MorphRecipe = "sin",
     harmonize: str = "auto",
     consistency: Consistency = "msi",
     bad_bands: BadBands = "drop",
@@ -123,7 +126,10 @@ def fit(
         The mosaic, needed to harmonize or to estimate the response. One acquisition.
     method
         ``"sin"``, the spectral inversion network with the best training we know; ``"sin-paper"``,
-        the same network as published; ``"linear"``, ridge regression.
+        the same network as published; ``"morph"``, SpectraMorph: spectra are mixtures of a few
+        endmembers, whose maps :func:`lift_xr.unmix` gives; with an MSI of one band it has the cube
+        beside it, as ``sin`` has not; ``"morph-paper"``, as published; ``"linear"``, ridge
+        regression. Or settings in place of the name: ``MorphRecipe(endmembers=7)``.
     harmonize
         How the mosaic's values become the cube's: ``"regression"`` fits a gain and an offset per
         band where the images overlap, ``"moments"`` matches their statistics, ``"none"`` takes
@@ -164,7 +170,7 @@ def fit(
     :math:`R` the response sampled on its bands; the fitted map is applied to the mosaic (Shah and
     others, SpectraLift, arXiv 2507.13339).
     """
-    chosen = expect_method(method)
+    chosen, name = expect_method(method), name_of(method)
     _expect_settings(consistency, device, seed)
     cube = expect_hsi(hsi, bad_bands=bad_bands)
     mosaic = None if msi is None else expect_msi(msi)
@@ -173,13 +179,18 @@ def fit(
     msi_lr = responses.apply(matrix, cube)
     _expect_comparable(mosaic, msi_lr, harmonize)
     projected = consistency == "msi" and chosen.projects
-    _warn_of_one_band(matrix, method)
-    with bar(f"training {method}", total=1, show=progress) as advance:
+    beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
+    if not beside:
+        _warn_of_one_band(matrix, name)
+    with bar(f"training {name}", total=1, show=progress) as advance:
         trained = run_as_one_task(
             train_on_sample,
-            draw_pixels(cube.data, count=_count(chosen), seed=seed),
+            draw_pixels(
+                with_coarser(cube.data) if beside else cube.data, count=_count(chosen), seed=seed
+            ),
             report=lambda step, steps, _loss: advance(step / steps),
             method=method,
+            beside=beside,
             srf=matrix.to_numpy(),
             units=str(cube.attrs.get("units", "")),
             bands=cube["band"].to_numpy().tolist(),
@@ -192,7 +203,7 @@ def fit(
     if mosaic is not None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
     about = {
-        "method": method,
+        "method": name,
         "consistency": "msi" if projected else "none",
         "harmonize": radiometry.describe(),
         "alone": mosaic is None,  # fitted without an MSI
@@ -250,11 +261,18 @@ def predict(
         When ``msi`` does not say that it is in the units of the model, and the model was fitted
         without an MSI to compare with.
     """
-    _expect_device(device)
-    mosaic = mosaic_for(model, msi, block=block)
-    prior = prior_of(model, hsi, mosaic)
+    mosaic, prior = prepare(model, msi, hsi=hsi, block=block, device=device)
     lifted = lift_blocks(mosaic.data, model, device=device, prior=prior)
     return label(lifted, mosaic, model)
+
+
+def prepare(
+    model: Model, msi: Scene, *, hsi: Scene | None, block: int, device: str
+) -> tuple[xr.DataArray, Prior | None]:
+    """Check all that can be checked before a pixel is read: the mosaic, and the cube beside it."""
+    _expect_device(device)
+    mosaic = mosaic_for(model, msi, block=block)
+    return mosaic, prior_of(model, hsi, mosaic)
 
 
 def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
@@ -268,18 +286,20 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
 def train_on_sample(
     sample: Sample,
     *,
-    method: str,
+    method: Any,
     srf: npt.NDArray[np.float64],
     units: str,
     bands: list[Any],
     projected: bool,
     seed: int,
     device: str,
+    beside: bool = False,
     report: Any = None,
 ) -> dict[str, Any]:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
+    sample, prior = split(sample, srf.shape[1]) if beside else (sample, None)
     _expect_sample(sample, bands)
-    pairs = Pairs(sample.pixels, srf, units, sample.beside)
+    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior)
     network, history = train_method(
         method, pairs, seed=seed, device=find_device(device), report=report
     )
@@ -350,7 +370,7 @@ def _warn_of_one_band(matrix: xr.DataArray, method: str) -> None:
         warnings.warn(
             f"the MSI has one band: it tells brightness, not colour, and method={method!r} has "
             "nothing else to go by; expect the mean spectrum at every brightness. "
-            "Use an MSI with more bands where there is one",
+            "Use method='morph', which has the cube beside it, where both lie on one grid",
             UserWarning,
             stacklevel=4,
         )
@@ -364,22 +384,19 @@ def _assemble(
     about: dict[str, Any],
 ) -> Model:
     """Put the fitted value together: arrays in one place, everything else as JSON."""
-    network: DenseNetwork = trained["network"]
+    network: DenseNetwork | Mixture = trained["network"]
     trust: Trust = trained["trust"]
     if radiometry is not IDENTITY:
         network = network.after(radiometry.gain, radiometry.offset)
         trust = trust.after(radiometry.gain, radiometry.offset)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        f"lift.{name}": array for name, array in network.arrays().items()
-    }
+    arrays, told = fitted_parts(network)
     arrays |= {f"trust.{name}": array for name, array in trust.arrays().items()}
     for name in ("wavelength", "fwhm"):
         if name in cube.coords:
             arrays[name] = cube[name].to_numpy().astype("float64")
     arrays |= {"srf": matrix.to_numpy().astype("float64"), "range": trained["range"]}
     about = about | {
-        "kind": "dense",
-        "network": network.settings(),
+        **told,
         "units": cube.attrs.get("units"),
         "bands": cube["band"].to_numpy().tolist(),
         "good": _good(cube),
@@ -443,24 +460,33 @@ def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
 
 def label(lifted: Any, mosaic: xr.DataArray, model: Model) -> xr.DataArray:
     """Give the lifted array its bands, grid, units and history back."""
+    fused = in_place_of(mosaic, lifted, along_bands(model)).rename("reflectance")
+    return fused.assign_attrs(provenance(model))
+
+
+def in_place_of(mosaic: xr.DataArray, lifted: Any, coords: Mapping[Any, Any]) -> xr.DataArray:
+    """Label what was lifted with the grid and times of its mosaic, and other bands."""
+    kept = {name: coord for name, coord in mosaic.coords.items() if "band" not in coord.dims}
+    placed = xr.DataArray(lifted, dims=mosaic.dims, coords={**kept, **coords})
+    if "spatial_ref" in placed.coords:
+        placed.encoding["grid_mapping"] = "spatial_ref"
+    return placed
+
+
+def along_bands(model: Model) -> dict[Any, Any]:
+    """Coordinates of the bands a model produces."""
     about = model.about
-    coords: dict[Any, Any] = {
-        name: coord for name, coord in mosaic.coords.items() if "band" not in coord.dims
-    }
-    coords["band"] = about["bands"]
+    coords: dict[Any, Any] = {"band": about["bands"]}
     for name in ("wavelength", "fwhm"):
         if name in model.arrays:
             coords[name] = ("band", model.arrays[name], {"units": "nm"})
     if about["good"] is not None:
         coords["good_wavelength"] = ("band", about["good"])
-    fused = xr.DataArray(lifted, dims=mosaic.dims, coords=coords, name="reflectance")
-    fused.attrs = _provenance(model)
-    if "spatial_ref" in fused.coords:
-        fused.encoding["grid_mapping"] = "spatial_ref"
-    return fused
+    return coords
 
 
-def _provenance(model: Model) -> dict[str, Any]:
+def provenance(model: Model) -> dict[str, Any]:
+    """How a result came about, for its attributes."""
     about = model.about
     told = {
         "units": about["units"],

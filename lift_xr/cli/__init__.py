@@ -12,6 +12,7 @@ from lift_xr.cli.fuse import fuse
 from lift_xr.cli.look import demo, info, status
 from lift_xr.cli.plan import plan
 from lift_xr.cli.score import score
+from lift_xr.cli.unmix import unmix
 from lift_xr.cli.verify import verify
 
 __all__ = ["main"]
@@ -50,5 +51,5 @@ def main(debug: bool) -> None:
     """
 
 
-for verb in (demo, info, fit, plan, fuse, status, verify, score, degrade, export):
+for verb in (demo, info, fit, plan, fuse, status, verify, score, degrade, export, unmix):
     main.add_command(verb)

@@ -51,6 +51,7 @@ def fit(
     HSI is a Zarr store, a GeoTIFF or an ENVI file with wavelengths.
     """
     expect_way_to_response(training["srf"], msi, "--msi MOSAIC")
+    expect_method_of(training)
     expect_apart({"--out": out}, (hsi, msi, training["srf"]))
     expect_model_place(out, overwrite=overwrite)
     with connected(scheduler):
@@ -64,6 +65,8 @@ def train(
     msi: str | None,
     *,
     srf: str | None,
+    method: str,
+    endmembers: int | None,
     wavelength_units: str | None,
     alpha: Alpha,
     **settings: Any,
@@ -72,15 +75,24 @@ def train(
     from lift_xr.cli.begun import ASKED, asked
     from lift_xr.fuse import fit as train
     from lift_xr.io import open_scene
+    from lift_xr.models import MorphRecipe
 
     cube = open_scene(hsi, units=wavelength_units)
     mosaic = None if msi is None else open_scene(msi, alpha=alpha)
     if srf is None and settings["progress"]:
         say("no --srf: estimating the response from the two scenes")
-    model = train(cube, srf, msi=mosaic, **settings)
     told = {key: each for key, each in settings.items() if key not in ("device", "progress")}
+    told |= {"method": method, "endmembers": endmembers}
+    recipe = method if endmembers is None else MorphRecipe(endmembers=endmembers)
+    model = train(cube, srf, msi=mosaic, method=recipe, **settings)
     about = {ASKED: asked(hsi, srf=srf, wavelength_units=wavelength_units, **told)}
     return replace(model, about={**model.about, **about})
+
+
+def expect_method_of(training: dict[str, Any]) -> None:
+    """Refuse settings of a method that is not asked for."""
+    if training["endmembers"] is not None and training["method"] != "morph":
+        raise click.UsageError(f"--endmembers is for --method morph, not {training['method']}")
 
 
 def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

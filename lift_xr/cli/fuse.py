@@ -9,7 +9,7 @@ import click
 
 from lift_xr.cli import options
 from lift_xr.cli.exits import ShardsFailed, leaving
-from lift_xr.cli.fit import train
+from lift_xr.cli.fit import expect_method_of, train
 from lift_xr.cli.places import expect_apart, expect_model_place
 from lift_xr.cli.talk import connected, say, told
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--model",
     type=click.Path(path_type=Path),
     help="A model from `lift-xr fit`, or a store with one in it, instead of training one; then HSI "
-    "may be left out.",
+    "may be left out, unless the model looks at it again.",
 )
 @click.option(
     "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
@@ -91,6 +91,7 @@ def fuse(
     place = {"overwrite": overwrite, "resume": resume or part is not None}
     hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
     expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
+    expect_method_of(training)
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite)
     if threads is not None and scheduler is not None:
@@ -105,10 +106,12 @@ def fuse(
             fitted.save(save_model)
         say(f"model: {told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
-            fused = _predict(fitted, msi, alpha=alpha, shard=shard, device=training["device"])
+            units, device = training["wavelength_units"], training["device"]
+            cube = beside(fitted, hsi, units=units)
+            fused = _predict(fitted, msi, cube, alpha=alpha, shard=shard, device=device)
             settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
             settings |= {"msi": mosaic, "log": log, **place}
-            _write(fused, out, part=part, progress=not quiet, **settings)
+            write(fused, out, part=part, progress=not quiet, **settings)
     say(_written(out, msi, part), quiet=quiet)
 
 
@@ -169,15 +172,25 @@ def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Mo
     return train(hsi, msi, **training)
 
 
-def _predict(model: Model, msi: str, *, alpha: Alpha, shard: int, device: str) -> xr.DataArray:
+def beside(model: Model, hsi: str | None, *, units: str | None = None) -> xr.DataArray | None:
+    """Open the cube where the model looks at it again."""
+    from lift_xr.io import open_scene
+
+    return None if hsi is None or model.prior is None else open_scene(hsi, units=units)
+
+
+def _predict(
+    model: Model, msi: str, cube: xr.DataArray | None, *, alpha: Alpha, shard: int, device: str
+) -> xr.DataArray:
     from lift_xr.fuse import predict
     from lift_xr.io import open_scene
 
-    return predict(model, open_scene(msi, alpha=alpha, block=shard), device=device)
+    mosaic = open_scene(msi, alpha=alpha, block=shard)
+    return predict(model, mosaic, hsi=cube, device=device)
 
 
-def _write(
-    fused: xr.DataArray,
+def write(
+    fused: xr.DataArray | xr.Dataset,
     out: str,
     *,
     part: tuple[int, int] | None,

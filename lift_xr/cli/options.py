@@ -35,8 +35,14 @@ method = click.option(
     type=click.Choice(list(METHODS)),
     default="sin",
     show_default=True,
-    help="sin: the spectral inversion network; sin-paper: the same, trained as published; "
-    "linear: ridge regression.",
+    help="sin: the spectral inversion network; sin-paper: the same, trained as published; morph: "
+    "mixtures of endmembers, and the one for an MSI of one band; linear: ridge regression.",
+)
+endmembers = click.option(
+    "--endmembers",
+    metavar="NUMBER",
+    type=click.IntRange(1),
+    help="How many --method morph mixes.  [default: as many as the data bear]",
 )
 harmonize = click.option(
     "--harmonize",
@@ -198,6 +204,7 @@ def out(metavar: str, text: str, **more: Any) -> Decorator:
 TRAINING = (
     "srf",
     "method",
+    "endmembers",
     "harmonize",
     "consistency",
     "bad_bands",
@@ -209,7 +216,7 @@ TRAINING = (
 
 def training(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what ``fit`` is told, by whichever verb calls it."""
-    for option in (device, seed, units, bad_bands, consistency, harmonize, method, srf):
+    for option in (device, seed, units, bad_bands, consistency, harmonize, endmembers, method, srf):
         function = option(function)
     return function
 

@@ -45,6 +45,7 @@ from lift_xr.io.store import ABOUT
 from lift_xr.plan import SHARD, Layout, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
+from lift_xr.unmix import as_scene
 from lift_xr.windows import spans_of, windows
 
 CLIPPED_TOLERATED = 0.01
@@ -90,7 +91,8 @@ def write_zarr(
     Parameters
     ----------
     fused : (band, y, x) or (time, band, y, x)
-        From ``fuse`` or ``predict``, or any scene. Its blocks need not be shards: of a lifted scene
+        From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``, whose endmembers
+        become bands, their spectra an attribute. Its blocks need not be shards: of a lifted scene
         each task reads the window of the mosaic that its shard needs, and no pixel is lifted twice;
         of any other, each task computes the blocks that its shard touches.
     store
@@ -154,7 +156,8 @@ def write_zarr(
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
     with dask.config.set({"array.rechunk.method": "tasks"}):  # never shuffled over a cluster
-        scene = as_lifted(expect_scene(fused, name="fused", block=expect_edge(shard)))
+        scene = expect_scene(as_scene(fused), name="fused", block=expect_edge(shard))
+        scene = as_lifted(scene)
     scene.attrs = _plain_attrs(scene.attrs)
     share = _expect_part(part, overwrite=overwrite)
     expect_log(log, store)

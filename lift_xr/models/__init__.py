@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from lift_xr.models.base import Model, load_model
+from lift_xr.models.mixture import MorphRecipe
 from lift_xr.models.pairs import Pairs
 
-__all__ = ["METHODS", "Method", "Model", "Pairs", "expect_method", "load_model", "train_method"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Model",
+    "MorphRecipe",
+    "Pairs",
+    "expect_method",
+    "load_model",
+    "name_of",
+    "train_method",
+]
 
 
 @dataclass(frozen=True)
@@ -23,44 +34,67 @@ class Method:
     """Whether ``consistency="msi"`` applies; the published baseline has none."""
     whole_image: bool = False
     """Whether every pixel of the cube is trained on, rather than a sample."""
+    pan_prior: bool = False
+    """Whether a mosaic of one band is lifted with the cube beside it."""
 
 
 METHODS = {
     "sin": Method("sin", "SinRecipe", "fit_sin"),
     "sin-paper": Method("sin", "SinPaperRecipe", "fit_sin_paper", projects=False, whole_image=True),
+    "morph": Method("morph", "MorphRecipe", "fit_morph", pan_prior=True),
+    "morph-paper": Method(
+        "morph", "MorphPaperRecipe", "fit_morph_paper", projects=False, whole_image=True
+    ),
     "linear": Method("linear", "LinearRecipe", "fit_linear"),
 }
 """Named, not imported: the modules need torch, and `import lift_xr` must not."""
 
 
-def expect_method(name: str) -> Method:
-    """The method of that name.
+def expect_method(method: Any) -> Method:
+    """The method of that name, or of that recipe.
 
     Raises
     ------
     ValueError
         When there is none.
     """
-    if name not in METHODS:
-        raise ValueError(f"method is {name!r}; expected one of {', '.join(map(repr, METHODS))}")
-    return METHODS[name]
+    return METHODS[name_of(method)]
+
+
+def name_of(method: Any) -> str:
+    """The name of a method given by its name or by its settings.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
+    if isinstance(method, str) and method in METHODS:
+        return method
+    for name, each in METHODS.items():
+        if type(method).__name__ == each.recipe:
+            return name
+    raise ValueError(
+        f"method is {method!r}; expected one of {', '.join(map(repr, METHODS))}, or a recipe such "
+        "as MorphRecipe(endmembers=7)"
+    )
 
 
 def train_method(
-    name: str,
+    method: Any,
     pairs: Pairs,
     *,
     seed: int,
     device: str,
     report: Callable[[int, int, float], None] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Train one method: the fitted network in the cube's units, and its history."""
+    """Train one method, named or with settings: the network in the cube's units, its history."""
     from dataclasses import asdict
     from importlib import import_module
 
-    method = expect_method(name)
-    module = import_module(f"lift_xr.models.{method.module}")
-    recipe = getattr(module, method.recipe)()
-    trainer = getattr(module, method.trainer)
+    known = expect_method(method)
+    module = import_module(f"lift_xr.models.{known.module}")
+    recipe = getattr(module, known.recipe)() if isinstance(method, str) else method
+    trainer = getattr(module, known.trainer)
     network, history = trainer(pairs, recipe, seed=seed, device=device, report=report)
     return network, {"recipe": asdict(recipe), **history}

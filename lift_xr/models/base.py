@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.mixture import Mixture
 from lift_xr.models.trust import Trust
 from lift_xr.window import Window
 
@@ -54,6 +55,7 @@ class Lift(Protocol):
 
 LIFTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Lift]] = {
     "dense": DenseNetwork.from_arrays,
+    "mixture": Mixture.from_arrays,
 }
 
 
@@ -133,6 +135,20 @@ class Model:
         return self.lift(block, device, prior)
 
     @cached_property
+    def maps(self) -> Model | None:
+        """The model whose answer is the abundances this one mixes; None for other methods."""
+        settings = self.about.get("maps")
+        if settings is None:
+            return None
+        prefix = "maps." if self.about["kind"] == "dense" else "lift."
+        arrays = {
+            f"lift.{name.removeprefix(prefix)}": array
+            for name, array in self.arrays.items()
+            if name.startswith(prefix)
+        }
+        return Model(arrays, {**self.about, "kind": "mixture", "network": settings})
+
+    @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of what decides the output: arrays and settings, not how they came about."""
         settings = {key: self.about[key] for key in ("kind", "network")}
@@ -202,6 +218,25 @@ class Model:
         model = cls(arrays, about)
         _expect_whole(model)
         return model
+
+
+def fitted_parts(
+    network: DenseNetwork | Mixture,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrays and settings of a fitted network, as a model holds them.
+
+    A mixture that nothing bends is one network; what its maps need is kept beside it.
+    """
+    if isinstance(network, DenseNetwork):
+        arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+        return arrays, {"kind": "dense", "network": network.settings()}
+    maps = replace(network, maps=True).settings()
+    if network.plain:
+        arrays, told = fitted_parts(network.folded())
+        arrays |= {f"maps.{name}": array for name, array in network.arrays().items()}
+        return arrays, {**told, "maps": maps}
+    arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+    return arrays, {"kind": "mixture", "network": network.settings(), "maps": maps}
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -293,6 +328,17 @@ def _expect_whole(model: Model) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds values that are not finite")
     _expect_told(model.about, bands, msi_bands)
+    if model.maps is not None:
+        _expect_maps(model.maps, bands, msi_bands)
+
+
+def _expect_maps(maps: Model, bands: int, msi_bands: int) -> None:
+    """Refuse maps of other endmembers than the model mixes."""
+    lift = maps.lift
+    if not isinstance(lift, Mixture) or not lift.maps:
+        raise ValueError("its maps are not abundances")
+    if lift.srf.shape != (msi_bands, bands):
+        raise ValueError(f"its maps are of {lift.srf.shape}, expected {(msi_bands, bands)}")
 
 
 def _expect_told(about: Mapping[str, Any], bands: int, msi_bands: int) -> None:

@@ -25,12 +25,16 @@ class Pairs:
     beside
         (pixel, side, band), finite: pixels that touch each one in the image, or the pixel itself
         where there is none. None where places are not known.
+    prior
+        (pixel, phase, band), finite: what coarser cubes, interpolated, say of each pixel; None
+        where the method does not look at the cube again.
     """
 
     hsi: npt.NDArray[np.float32]
     srf: Array
     units: str
     beside: npt.NDArray[np.float32] | None = None
+    prior: npt.NDArray[np.float32] | None = None
 
     @property
     def msi(self) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.mixture import Mixture
 from lift_xr.models.pairs import Pairs
 
 Array = npt.NDArray[np.float64]
@@ -17,13 +18,13 @@ EXTRAPOLATION = 1.0  # how far beyond the training pixels they lie, in differenc
 SNR = 40.0  # dB; the MSI's noise is not known, and the published simulations take this
 
 
-def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
+def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> DenseNetwork | Mixture:
     r"""The network followed by the minimum-variance update towards the observed MSI.
 
     Parameters
     ----------
     network
-        In the cube's units on both sides, unclipped.
+        In the cube's units on both sides, unclipped. Of a mixture, the abundances are updated.
     pairs
         What it was trained on.
     seed
@@ -43,6 +44,8 @@ def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
     P is the network's own error, not the covariance of the scene: a network that already agrees
     with m should not have m's noise written into every band.
     """
+    if isinstance(network, Mixture):
+        return network.obeying(noise_of(pairs))
     covariance = error_covariance(network, pairs, seed=seed)
     gain = kalman_gain(pairs.srf, covariance, noise_of(pairs))
     kept = np.eye(network.bands) - gain @ pairs.srf
@@ -50,7 +53,7 @@ def obey_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> DenseNetwork:
     return replace(updated, direct=(updated.direct + gain).astype("float32"))
 
 
-def error_covariance(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
+def error_covariance(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Array:
     """P: (band, band), mean outer product of the errors on spectra beyond the training pixels.
 
     A pixel of the cube is blurred with its neighbours, the sharper pixels of the mosaic lie on
@@ -72,6 +75,18 @@ def beyond(pairs: Pairs, *, seed: int) -> npt.NDArray[np.float32]:
     side = random.integers(0, neighbours.shape[1], DRAWN)
     reach = EXTRAPOLATION * random.random((DRAWN, 1), dtype="float32")
     return pairs.hsi[one] + reach * (pairs.hsi[one] - neighbours[one, side])
+
+
+def beyond_prior(
+    pairs: Pairs, *, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Draw spectra beyond the training pixels, away from their priors, and these: (pixel, band)."""
+    assert pairs.prior is not None
+    random = np.random.default_rng(seed)
+    one = random.integers(0, len(pairs.hsi), DRAWN)
+    prior = pairs.prior[one, random.integers(0, pairs.prior.shape[1], DRAWN)]
+    reach = EXTRAPOLATION * random.random((DRAWN, 1), dtype="float32")
+    return pairs.hsi[one] + reach * (pairs.hsi[one] - prior), prior
 
 
 def noise_of(pairs: Pairs) -> Array:

@@ -124,7 +124,7 @@ def fit_sin_paper(
     real-data mode takes each image's own, which loses what the two have in common. The output is
     clipped to that range, as published.
     """
-    low, span = _published_scale(pairs)
+    low, span = published_scale(pairs)
     inputs, targets = (to_tensor((side - low) / span, device) for side in (pairs.msi, pairs.hsi))
     with reproducible(seed, device):
         network = SpectralInversion(
@@ -146,7 +146,7 @@ def fit_sin_paper(
     return clipped, {"loss": history}
 
 
-def _published_scale(pairs: Pairs) -> tuple[float, float]:
+def published_scale(pairs: Pairs) -> tuple[float, float]:
     """What becomes 0, and how far above it lies what becomes 1."""
     if pairs.units == "1":
         return 0.0, 1.0
@@ -159,14 +159,39 @@ def fit_sin(
 ) -> tuple[DenseNetwork, dict[str, Any]]:
     """Train the best way known and return the network in the cube's units."""
     chosen = recipe.for_pixels(len(pairs.hsi))
+    space = Whitening.of(pairs, chosen.components)
+    network, history = train_inversion(
+        pairs, chosen, space, seed=seed, device=device, report=report
+    )
+    return space.unfold(network), history
+
+
+def train_inversion(
+    pairs: Pairs,
+    chosen: SinRecipe,
+    space: Whitening,
+    *,
+    seed: int,
+    device: str,
+    report: Report | None,
+    limit: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> tuple[DenseNetwork, dict[str, Any]]:
+    """Train in the coordinates of ``space``, where the network stays, and give its history.
+
+    ``limit`` is done to the network's answers before they are compared with the targets.
+    """
     assert chosen.steps is not None
     assert chosen.decay is not None
-    space = Whitening.of(pairs, chosen.components)
     with reproducible(seed, device) as random:
         network = SpectralInversion(
             len(pairs.srf), len(space.basis), width=chosen.width, branches=chosen.branches
         ).to(device)
         decode = to_tensor(space.basis / space.unit, device)  # (component, band)
+
+        def loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            limited = found if limit is None else limit(found)
+            return ((limited - wanted) @ decode).abs().mean()
+
         history = train(
             network,
             extrapolated_batches(pairs, space, chosen, random),
@@ -176,11 +201,11 @@ def fit_sin(
             optimizer=torch.optim.AdamW(
                 network.parameters(), weight_decay=chosen.decay, fused=True
             ),
-            loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
+            loss=loss,
             report=report,
         )
     settings = {"steps": chosen.steps, "batch": chosen.batch, "decay": chosen.decay}
-    return space.unfold(to_dense(network)), {"loss": history, "chosen": settings}
+    return to_dense(network), {"loss": history, "chosen": settings}
 
 
 @dataclass(frozen=True, eq=False)

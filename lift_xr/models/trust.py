@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.mixture import Mixture
 from lift_xr.models.pairs import Pairs
-from lift_xr.models.projection import beyond, noise_of
+from lift_xr.models.projection import beyond, beyond_prior, noise_of
 
 Array = npt.NDArray[np.float64]
 Block = npt.NDArray[np.float32]
@@ -93,7 +94,7 @@ class Trust:
         return cKDTree(self.anchors)
 
 
-def calibrate(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Trust:
+def calibrate(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Trust:
     r"""Measure a network's errors on spectra that lie beyond the training pixels.
 
     Parameters
@@ -116,12 +117,13 @@ def calibrate(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Trust:
     distance, never falling. The interval is what holds 90 % of the drawn errors, all bands
     together.
     """
-    spectra = beyond(pairs, seed=seed)
+    beside = isinstance(network, Mixture) and network.coarse is not None
+    spectra, prior = beyond_prior(pairs, seed=seed) if beside else (beyond(pairs, seed=seed), None)
     noise = np.sqrt(noise_of(pairs))
     random = np.random.default_rng([seed, 1])
     seen = spectra @ pairs.srf.T
     seen = (seen + noise * random.standard_normal(seen.shape)).astype("float32")
-    errors = np.abs(network(np.ascontiguousarray(seen.T[:, None]))[:, 0].T - spectra)
+    errors = np.abs(_answers(network, seen, prior) - spectra)
     apart = _apart(pairs, noise, bands=network.bands, seed=seed)
     distance = apart.distance(np.ascontiguousarray(seen.T[:, None]))[0].astype("float64")
     each = np.sqrt((errors.astype("float64") ** 2).mean(axis=0))
@@ -131,6 +133,15 @@ def calibrate(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Trust:
     half = grown.error(distance[None].astype("float32"))[:, 0].T
     half = np.maximum(half, np.finfo("float32").tiny)
     return replace(grown, half=each * np.quantile(errors / half, COVERAGE))
+
+
+def _answers(network: DenseNetwork | Mixture, seen: npt.NDArray[Any], prior: Block | None) -> Block:
+    """What a network says of pixels (pixel, msi_band), with or without a prior: (pixel, band)."""
+    told = np.ascontiguousarray(seen.T[:, None])
+    if prior is None:
+        return network(told)[:, 0].T
+    assert isinstance(network, Mixture)
+    return network.answer(told, np.ascontiguousarray(prior.T[:, None]))[:, 0].T
 
 
 def _apart(pairs: Pairs, noise: Array, *, bands: int, seed: int) -> Trust:

@@ -1,4 +1,4 @@
-"""Pictures: false colour, spectra, error maps, responses, and the figure that compares scenes.
+"""Pictures: false colour, spectra, maps, responses, and the figure that compares scenes.
 
 Every function returns pixels or a ``matplotlib.figure.Figure`` of its own: nothing is shown, and no
 state is shared with pyplot. Scenes of any size are thinned out lazily before pixels are read.
@@ -14,6 +14,7 @@ import xarray as xr
 
 from lift_xr.errors import SpectralError
 from lift_xr.grid import Grid
+from lift_xr.plot.maps import abundances
 from lift_xr.plot.panels import (
     FAINT,
     INK,
@@ -39,7 +40,16 @@ from lift_xr.srf import SRF
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison", "error_map", "false_colour", "places", "spectra", "srf", "stretch"]
+__all__ = [
+    "abundances",
+    "comparison",
+    "error_map",
+    "false_colour",
+    "places",
+    "spectra",
+    "srf",
+    "stretch",
+]
 
 WIDTH, LOWER = 15.0, 4.4  # inches: of the comparison, and of its lower row
 

@@ -66,7 +66,7 @@ def draw_images(
     )
     for ax, (scene, bands, white, title) in zip(figure.subplots(1, 3), panels, strict=True):
         picture = false_colour(scene, bands=bands, limits=white, max_size=max_size)
-        _draw_image(ax, picture, scene)
+        draw_image(ax, picture, scene)
         ax.set_title(title, loc="left", fontsize=11, color=INK)
         _draw_markers(ax, at)
         ax.set_xlim(*_extent(msi)[:2])
@@ -101,12 +101,21 @@ def draw_errors(
     values = errors.to_numpy()
     values = values[::-1] if grows_upwards(estimate) else values
     most = float(np.nanpercentile(values, 99)) if np.isfinite(values).any() else 1.0
-    shown = _draw_image(ax, values, estimate, cmap="magma", vmin=0, vmax=most)
+    shown = draw_image(ax, values, estimate, cmap="magma", vmin=0, vmax=most)
     label = "spectral angle (degrees)" if metric == "sam" else "RMSE over the bands"
     ax.set_title(f"Error: {label}", loc="left", fontsize=11, color=INK)
     bar = figure.colorbar(shown, ax=ax, shrink=0.85, pad=0.02, extend="max")
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
+
+
+def draw_image(ax: Axes, picture: npt.NDArray[Any], scene: xr.DataArray, **settings: Any) -> Any:
+    """Show a picture, north up, where its scene lies."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax.imshow(picture, extent=_extent(scene), interpolation="nearest", **settings)
 
 
 def plain(ax: Axes, *, xlabel: str, ylabel: str) -> None:
@@ -149,14 +158,6 @@ def _spacing(scene: xr.DataArray) -> str:
     grid = Grid.of(scene)
     metres = _metres(grid)
     return f", {abs(grid.dx) * metres:.3g} m pixels" if metres else ""
-
-
-def _draw_image(ax: Axes, picture: npt.NDArray[Any], scene: xr.DataArray, **settings: Any) -> Any:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    return ax.imshow(picture, extent=_extent(scene), interpolation="nearest", **settings)
 
 
 def _extent(scene: xr.DataArray) -> tuple[float, float, float, float]:

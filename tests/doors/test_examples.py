@@ -55,6 +55,14 @@ def test_real_pairs_are_made_to_agree(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"paris.png", "ordway_swisher.png"}
 
 
+@pytest.mark.timeout(600)
+def test_maps_of_endmembers_are_made_and_shown(tmp_path: Path) -> None:
+    told = run("04_abundance_maps.py", tmp_path)
+    assert "endmember 3" in told
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"maps.zarr", "endmembers.csv", "abundances.png"}
+
+
 def test_without_the_real_scenes_the_example_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / "02_real_pairs.py", tmp_path],

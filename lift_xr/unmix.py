@@ -1,0 +1,187 @@
+"""What a mixing model mixes: maps of its endmembers over a mosaic, and their spectra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lift_xr.blocks import lift_blocks
+from lift_xr.fuse import along_bands, in_place_of, prepare, provenance
+from lift_xr.models import Model
+from lift_xr.models.mixture import Mixture
+from lift_xr.scene import BLOCK
+from lift_xr.window import Window
+
+SHARE = "fraction"  # units of abundances
+SPECTRA = "endmembers"  # the attribute that carries them where only one array can go
+
+
+def unmix(
+    model: Model,
+    msi: xr.DataArray | xr.Dataset,
+    *,
+    hsi: xr.DataArray | xr.Dataset | None = None,
+    block: int = BLOCK,
+    device: str = "auto",
+) -> xr.Dataset:
+    r"""Maps of how much of each endmember a mosaic holds, and the endmembers' spectra.
+
+    Parameters
+    ----------
+    model
+        From ``fit(..., method="morph")``.
+    msi : (band, y, x) or (time, band, y, x)
+        The mosaic, as ``predict`` takes it.
+    hsi
+        The cube, where the model was fitted for a mosaic of one band.
+    block, device
+        As ``predict`` takes them.
+
+    Returns
+    -------
+    Dataset
+        ``abundances`` (endmember, y, x), float32: lazy, one task a block, the same bytes for any
+        chunking; NaN where ``msi`` has no data. ``endmembers`` (endmember, band), float32: in
+        memory, in the units of the cube. The most abundant endmember is the first.
+
+    Raises
+    ------
+    ValueError
+        When the model's method mixes nothing, or looks at a cube that is not given.
+    SpectralError, GridError, LayoutError
+        As ``predict`` raises them.
+
+    Notes
+    -----
+    Spectra are :math:`x = E^T a`: without a constraint, ``xr.dot(maps.abundances,
+    maps.endmembers)`` is what ``predict`` gives. Without one, abundances may be negative, and need
+    not add up to one; they are scaled so that they nearly do. With one they obey it, and the MSI
+    is obeyed by the spectra alone.
+
+    Examples
+    --------
+    >>> import lift_xr
+    >>> scene = lift_xr.synthetic.scene(shape=(320, 320), ratio=20)
+    >>> recipe = lift_xr.MorphRecipe(endmembers=5, steps=50)
+    >>> model = lift_xr.fit(scene.hsi, scene.srf, method=recipe)
+    >>> maps = lift_xr.unmix(model, scene.msi)
+    >>> maps.sizes
+    Frozen({'endmember': 5, 'y': 320, 'x': 320, 'band': 50})
+    >>> table = maps["endmembers"].to_pandas()  # to_csv writes it
+    """
+    maps = model.maps
+    if maps is None:
+        raise ValueError(
+            f"the model is of method={model.method!r}, which mixes no endmembers; expected "
+            "'morph'. Use fit(hsi, srf, method='morph')"
+        )
+    mosaic, prior = prepare(maps, msi, hsi=hsi, block=block, device=device)
+    lifted = lift_blocks(mosaic.data, _Maps(maps), device=device, prior=prior)
+    spectra = _spectra(model, maps)
+    abundances = in_place_of(mosaic, lifted, {"band": spectra["endmember"].to_numpy()})
+    abundances.attrs = {
+        **provenance(model),
+        "units": SHARE,
+        "long_name": "abundance of an endmember",
+        "lift_xr_range": list(model.about["maps"]["range"]),
+    }
+    named = abundances.rename(band="endmember")
+    return xr.Dataset({"abundances": named, "endmembers": spectra})
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """What maps a block. Not a model: a store of maps is not one that ``predict`` filled."""
+
+    model: Model
+
+    @property
+    def bands(self) -> int:
+        return self.model.bands
+
+    @property
+    def halo(self) -> int:
+        return self.model.halo
+
+    @property
+    def prior(self) -> int | None:
+        return self.model.prior
+
+    def __call__(
+        self, block: npt.NDArray[Any], device: str = "cpu", prior: Window | None = None
+    ) -> npt.NDArray[np.float32]:
+        return self.model(block, device, prior)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "lift_xr.unmix", self.model.digest
+
+
+def _spectra(model: Model, maps: Model) -> xr.DataArray:
+    """(endmember, band), with what is known of the bands."""
+    lift = maps.lift
+    assert isinstance(lift, Mixture)
+    numbers = np.arange(1, len(lift.endmembers) + 1)
+    spectra = xr.DataArray(
+        lift.endmembers,
+        dims=("endmember", "band"),
+        coords={"endmember": numbers, **along_bands(model)},
+        attrs={"long_name": "spectrum of an endmember"},
+    )
+    units = model.about["units"]
+    return spectra if units is None else spectra.assign_attrs(units=units)
+
+
+def as_scene(maps: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Maps as a scene whose bands are the endmembers; anything else as it is.
+
+    The spectra go into an attribute, ``endmembers``, so that a store that holds one array has all.
+    """
+    if not isinstance(maps, xr.Dataset) or not {"abundances", "endmembers"} <= {*maps.data_vars}:
+        return maps
+    spectra = maps["endmembers"]
+    table: dict[str, Any] = {
+        "units": spectra.attrs.get("units"),
+        "band": spectra["band"].to_numpy().tolist(),
+        "spectra": spectra.astype("float64").to_numpy().tolist(),
+    }
+    for name in ("wavelength", "fwhm"):
+        if name in spectra.coords:
+            table[name] = spectra[name].to_numpy().tolist()
+    return maps["abundances"].rename(endmember="band").assign_attrs({SPECTRA: table})
+
+
+def as_maps(scene: xr.DataArray) -> xr.Dataset:
+    """The Dataset of :func:`unmix` again, of a scene that :func:`as_scene` made.
+
+    Parameters
+    ----------
+    scene : (band, y, x)
+        From ``open_scene(store)``, where ``write_zarr(maps, store)`` wrote it.
+
+    Raises
+    ------
+    ValueError
+        When the scene carries no endmembers.
+    """
+    if SPECTRA not in scene.attrs:
+        raise ValueError(
+            "the scene carries no endmembers; expected maps of abundances. "
+            "Use write_zarr(unmix(model, msi), store) and open that store"
+        )
+    table = dict(scene.attrs[SPECTRA])
+    numbers = scene["band"].to_numpy()
+    coords = {"endmember": numbers, "band": table["band"]}
+    for name in ("wavelength", "fwhm"):
+        if name in table:
+            coords[name] = ("band", table[name], {"units": "nm"})
+    units = {} if table["units"] is None else {"units": table["units"]}
+    spectra = xr.DataArray(
+        np.asarray(table["spectra"], "float32"), coords, ("endmember", "band"), attrs=units
+    )
+    abundances = scene.rename(band="endmember")
+    abundances.attrs = {key: each for key, each in scene.attrs.items() if key != SPECTRA}
+    return xr.Dataset({"abundances": abundances, "endmembers": spectra})

@@ -1,0 +1,176 @@
+"""Maps of endmembers, and a mosaic of one band with the cube beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+import lift_xr
+from lift_xr.coarser import halved, with_coarser
+from lift_xr.errors import GridError
+from lift_xr.models import Model, load_model
+from lift_xr.unmix import as_maps, as_scene
+from lift_xr.upsampling import REACH, upsample
+from lift_xr.window import Window
+from tests.scenes import cube, on_grid
+
+RATIO = 4
+RECIPE = lift_xr.MorphRecipe(endmembers=4, steps=20)
+
+
+def pair(msi_bands: int = 3) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
+    """A cube of 8 x 8 cells, and a mosaic of 32 x 32 pixels of the same ground."""
+    truth = cube(8 * RATIO, 8 * RATIO).assign_attrs(units="1")
+    srf = np.random.default_rng(1).dirichlet(np.full(13, 0.5), msi_bands)
+    values = truth.to_numpy()
+    coarse = values.reshape(13, 8, RATIO, 8, RATIO).mean(axis=(2, 4))
+    hsi = on_grid(coarse.astype("float32"), spacing=RATIO).assign_attrs(units="1")
+    hsi = hsi.assign_coords(wavelength=truth["wavelength"].variable)
+    msi = on_grid(np.tensordot(srf, values, axes=1).astype("float32"))
+    msi[:, 5, 7] = np.nan
+    return hsi, msi.assign_attrs(units="1"), srf
+
+
+_FITTED: dict[Any, Model] = {}
+
+
+def fitted(msi_bands: int = 3, constraint: Any = "none") -> Model:
+    """One model of each kind for all tests."""
+    key = msi_bands, constraint
+    if key not in _FITTED:
+        hsi, _, srf = pair(msi_bands)
+        recipe = lift_xr.MorphRecipe(endmembers=4, constraint=constraint, steps=20)
+        matrix = xr.DataArray(srf, dims=("msi_band", "band"))
+        _FITTED[key] = lift_xr.fit(hsi, matrix, method=recipe)
+    return _FITTED[key]
+
+
+def given(msi_bands: int) -> dict[str, Any]:
+    """The cube, where a model looks at it again."""
+    return {"hsi": pair(msi_bands)[0]} if msi_bands == 1 else {}
+
+
+@pytest.mark.parametrize("msi_bands", [3, 1])
+def test_maps_are_lazy_labelled_and_mix_to_the_spectra(msi_bands: int) -> None:
+    _, msi, _ = pair(msi_bands)
+    model = fitted(msi_bands)
+    maps = lift_xr.unmix(model, msi.chunk(y=10, x=32), **given(msi_bands))
+    assert maps["abundances"].dims == ("endmember", "y", "x")
+    assert maps["endmembers"].dims == ("endmember", "band")
+    assert isinstance(maps["abundances"].data, da.Array)
+    assert maps["abundances"].attrs["units"] == "fraction"
+    xr.testing.assert_equal(maps["x"], msi["x"])
+    assert maps["wavelength"].attrs["units"] == "nm"
+    fused = lift_xr.predict(model, msi, **given(msi_bands))
+    mixed = xr.dot(maps["abundances"], maps["endmembers"], dim="endmember")
+    np.testing.assert_allclose(mixed.transpose(*fused.dims), fused, atol=2e-5)
+    assert bool(np.isnan(maps["abundances"][:, 5, 7]).all())
+
+
+@pytest.mark.parametrize("msi_bands", [3, 1])
+@pytest.mark.parametrize("constraint", ["none", "sum-to-one"])
+def test_maps_and_spectra_leave_no_seams(msi_bands: int, constraint: str) -> None:
+    _, msi, _ = pair(msi_bands)
+    model, more = fitted(msi_bands, constraint), given(msi_bands)
+    for cut in ({"y": 7, "x": 9}, {"y": 1, "x": 32}, {"y": 32, "x": 13}):
+        np.testing.assert_array_equal(
+            lift_xr.predict(model, msi.chunk(cut), **more), lift_xr.predict(model, msi, **more)
+        )
+        np.testing.assert_array_equal(
+            lift_xr.unmix(model, msi.chunk(cut), **more)["abundances"],
+            lift_xr.unmix(model, msi, **more)["abundances"],
+        )
+
+
+@pytest.mark.parametrize("constraint", ["non-negative", "sum-to-one"])
+def test_constrained_maps_obey_and_spectra_still_obey_the_msi(constraint: str) -> None:
+    _, msi, srf = pair()
+    model = fitted(constraint=constraint)
+    shares = lift_xr.unmix(model, msi)["abundances"]
+    assert float(shares.min()) >= 0
+    if constraint == "sum-to-one":
+        np.testing.assert_allclose(shares.sum("endmember", skipna=False).fillna(1), 1, rtol=1e-5)
+    seen = np.tensordot(srf, lift_xr.predict(model, msi).to_numpy(), axes=1)
+    assert np.nanmax(np.abs(seen - msi.to_numpy())) < 0.02
+
+
+@pytest.mark.parametrize("msi_bands", [3, 1])
+def test_a_saved_model_gives_the_same_maps(msi_bands: int, tmp_path: Path) -> None:
+    _, msi, _ = pair(msi_bands)
+    fitted(msi_bands).save(tmp_path / "morph.lift")
+    again = load_model(tmp_path / "morph.lift")
+    xr.testing.assert_equal(
+        lift_xr.unmix(again, msi, **given(msi_bands)),
+        lift_xr.unmix(fitted(msi_bands), msi, **given(msi_bands)),
+    )
+    assert again.digest == fitted(msi_bands).digest
+
+
+def test_maps_come_back_from_a_store(tmp_path: Path) -> None:
+    _, msi, _ = pair()
+    maps = lift_xr.unmix(fitted(), msi)
+    lift_xr.write_zarr(maps, tmp_path / "maps.zarr", dtype="float32", progress=False)
+    back = as_maps(lift_xr.open_scene(tmp_path / "maps.zarr"))
+    np.testing.assert_array_equal(back["abundances"], maps["abundances"])
+    np.testing.assert_allclose(back["endmembers"], maps["endmembers"])
+    assert as_scene(msi) is msi
+
+
+def test_a_method_without_endmembers_has_no_maps() -> None:
+    hsi, msi, srf = pair()
+    model = lift_xr.fit(hsi, xr.DataArray(srf, dims=("msi_band", "band")), method="linear")
+    with pytest.raises(ValueError, match="method='linear', which mixes no endmembers"):
+        lift_xr.unmix(model, msi)
+
+
+def test_one_band_needs_the_cube_on_the_same_grid() -> None:
+    hsi, msi, _ = pair(1)
+    with pytest.raises(ValueError, match=r"Use predict\(model, msi, hsi=hsi\)"):
+        lift_xr.predict(fitted(1), msi)
+    with pytest.raises(GridError, match="expected whole numbers"):
+        lift_xr.predict(fitted(1), msi, hsi=hsi.assign_coords(x=hsi["x"] + 0.3))
+
+
+def test_a_gain_of_the_mosaic_is_undone_where_the_cube_is_beside_it() -> None:
+    hsi, msi, srf = pair(1)
+    matrix = xr.DataArray(srf, dims=("msi_band", "band"))
+    bright = (msi * 3 + 0.1).assign_attrs(units="DN")
+    found = lift_xr.fuse(hsi, bright, matrix, method=RECIPE, harmonize="regression")
+    plain = lift_xr.fuse(hsi, msi, matrix, method=RECIPE, harmonize="none")
+    np.testing.assert_allclose(found, plain, atol=0.02)
+
+
+def test_sin_with_one_band_points_to_morph() -> None:
+    hsi, _, srf = pair(1)
+    with pytest.warns(UserWarning, match="Use method='morph', which has the cube beside it"):
+        lift_xr.fit(hsi, xr.DataArray(srf, dims=("msi_band", "band")), method="linear")
+
+
+def test_interpolation_is_exact_for_planes_and_repeats_beyond_the_edge() -> None:
+    y, x = np.mgrid[:6, :6].astype("float32")
+    cells = np.pad((2 * y + x)[None], ((0, 0), (REACH,) * 2, (REACH,) * 2), constant_values=np.nan)
+    window = Window(cells, 4, (-4 * REACH, -4 * REACH))
+    fine = upsample(cells, window, (24, 24))
+    place = (np.arange(24) + 0.5) / 4 - 0.5
+    plane = 2 * place[:, None] + place
+    np.testing.assert_allclose(fine[0, 6:-6, 6:-6], plane[6:-6, 6:-6], atol=1e-4)
+    assert np.isfinite(fine).all()
+    cells[0, REACH + 2, REACH + 2] = np.nan
+    holed = upsample(cells, window, (24, 24))
+    assert np.isnan(holed[0]).sum() == 16
+
+
+def test_a_coarser_cube_is_the_same_for_any_chunking() -> None:
+    values = np.random.default_rng(0).random((2, 11, 9)).astype("float32")
+    values[0, 3, 4] = np.nan
+    whole = with_coarser(da.from_array(values, chunks=(2, 11, 9))).compute()
+    cut = with_coarser(da.from_array(values, chunks=(2, (3, 5, 3), (4, 5)))).compute()
+    np.testing.assert_array_equal(whole, cut)
+    assert whole.shape == (10, 11, 9)
+    means = halved(da.from_array(values, chunks=(2, 3, 4))).compute()
+    np.testing.assert_allclose(means[:, 0, 0], values[:, :2, :2].mean(axis=(1, 2)), rtol=1e-6)
