@@ -202,7 +202,7 @@ def _predict(
 
 
 def write(
-    fused: xr.DataArray,
+    fused: xr.DataArray | xr.Dataset,
     out: str,
     *,
     part: tuple[int, int] | None,

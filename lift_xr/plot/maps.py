@@ -44,7 +44,8 @@ def abundances(maps: xr.Dataset, *, columns: int = COLUMNS, max_size: int = MAX_
     rows = -(-count // columns)
     tall = EDGE * shown.sizes["y"] / shown.sizes["x"] + 0.35
     figure = new_figure(EDGE * columns + 0.8, rows * tall + LOWER)
-    upper, lower = np.atleast_1d(figure.subfigures(2, 1, height_ratios=(rows * tall, LOWER)))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(rows * tall, LOWER))
+    upper, lower = parts
     colours = _colours(count)
     _draw_maps(upper, shown, rows, columns, colours)
     _draw_endmembers(lower.subplots(), spectra, colours)
@@ -71,7 +72,7 @@ def _draw_maps(
     finite = values[np.isfinite(values)]
     most = float(np.percentile(finite, MOST)) if finite.size else 1.0
     axes = figure.subplots(rows, columns, squeeze=False)
-    image = None
+    image: Any = None
     scene = shown.rename(endmember="band")
     for number, ax in enumerate(axes.flat):
         if number >= len(values):
