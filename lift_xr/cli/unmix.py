@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,6 @@ from lift_xr.cli.places import expect_apart
 from lift_xr.cli.talk import connected, say
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from lift_xr.io.raster import Alpha
@@ -87,9 +86,8 @@ def unmix(
     say(f"wrote {out}: {count} maps; look at it with `lift-xr info {out}`", quiet=quiet)
 
 
-def table_of(maps: xr.Dataset) -> pd.DataFrame:
+def table_of(maps: xr.Dataset) -> Any:
     """The spectra as a table: a row a band, in nm, and a column an endmember."""
     spectra = maps["endmembers"].swap_dims(band="wavelength").drop_vars("band")
     named = [f"endmember {number}" for number in spectra["endmember"].to_numpy()]
-    table: pd.DataFrame = spectra.assign_coords(endmember=named).T.to_pandas()
-    return table
+    return spectra.assign_coords(endmember=named).T.to_pandas()
