@@ -88,6 +88,12 @@ def fuse(
     """
     import dask
 
+    if overwrite and part is not None:
+        raise click.UsageError(
+            "--overwrite with --part: a part that comes late would remove what the others wrote. "
+            "Remove STORE first",
+            ctx,
+        )
     place = {"overwrite": overwrite, "resume": resume or part is not None}
     hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
     expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))

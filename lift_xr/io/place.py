@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import zarr
 import zarr.storage
+from dask.highlevelgraph import MaterializedLayer
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.engines import out_of_reach
@@ -69,29 +74,85 @@ def expect_place(
 def fingerprint(data: da.Array) -> str:
     """Tell the arrays that a graph reads from others, by a few pixels of each.
 
-    The same for any chunks, and wherever the same pixels lie. Empty where the graph does not
-    show what it reads, such as of arrays in memory.
+    The same for any chunks, and wherever the same pixels lie: in files or in memory. Empty where
+    the graph shows neither, such as of pixels that are made up block by block.
     """
     read = [each for each in sources(data) if len(each.shape) >= 2]
+    read += [each for each in map(_Pieces.of, data.dask.layers.values()) if each is not None]
     told = sorted(_sampled(each, edge=max(1, isqrt(SAMPLE // len(read)))) for each in read)
     return hashlib.sha256("".join(told).encode()).hexdigest() if told else ""
 
 
+@dataclass(frozen=True)
+class _Pieces:
+    """An array in memory, as dask cut it: one array for every block."""
+
+    blocks: Mapping[tuple[int, ...], npt.NDArray[Any]]
+    starts: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, layer: Mapping[Any, Any]) -> Self | None:
+        """Look through a layer; None where it holds anything but the pieces of an array."""
+        if len(layer) < 2 or not isinstance(layer, MaterializedLayer):
+            return None
+        found = {key: getattr(task, "value", task) for key, task in layer.items()}
+        if not all(isinstance(each, np.ndarray) and each.ndim >= 2 for each in found.values()):
+            return None
+        blocks = {key[1:]: each for key, each in found.items()}
+        first = (0,) * (len(next(iter(blocks))))
+        widths = []
+        for axis in range(len(first)):
+            along = sorted(place for place in blocks if not any(np.delete(place, axis)))
+            widths.append([blocks[place].shape[axis] for place in along])
+        starts = tuple((0, *accumulate(each)) for each in widths)
+        return cls(blocks, starts, tuple(each[-1] for each in starts))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of all pieces."""
+        return next(iter(self.blocks.values())).dtype
+
+    def __getitem__(self, window: tuple[slice, ...]) -> npt.NDArray[Any]:
+        """Put together a window that is one pixel wide."""
+        *leading, y, x = window
+        row, column = (
+            bisect_right(along, each.start) - 1
+            for along, each in zip(self.starts[-2:], (y, x), strict=True)
+        )
+        inside: Any = [
+            slice(each.start - along[place], each.stop - along[place])
+            for along, each, place in zip(self.starts[-2:], (y, x), (row, column), strict=True)
+        ]
+        places = sorted(place for place in self.blocks if place[-2:] == (row, column))
+        parts = [self.blocks[place][(..., *inside)] for place in places]
+        return parts[0] if len(parts) == 1 else self._stacked(places, parts)[tuple(leading)]
+
+    def _stacked(
+        self, places: list[tuple[int, ...]], parts: list[npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        shape = (*self.shape[:-2], *parts[0].shape[-2:])
+        whole = np.empty(shape, self.dtype)
+        for place, part in zip(places, parts, strict=True):
+            at = [self.starts[axis][index] for axis, index in enumerate(place[:-2])]
+            spans = zip(at, part.shape, strict=False)
+            whole[tuple(slice(start, start + size) for start, size in spans)] = part
+        return whole
+
+
 def _sampled(source: Any, *, edge: int) -> str:
-    """Read pixels at the knots of a lattice of ``edge`` by ``edge`` over an array."""
+    """Read pixels at the knots of a lattice of ``edge`` by ``edge`` over an array, all of a series.
+
+    Bands and times are read whole: two acquisitions may begin with the same one.
+    """
     values = []
+    everything = (slice(None),) * (len(source.shape) - 2)
     for y, x in np.ndindex(edge, edge):
         places = zip((y, x), source.shape[-2:], strict=True)
         window = [slice(at := int((i + 0.5) / edge * size), at + 1) for i, size in places]
-        first = (slice(0, 1),) * (len(source.shape) - 3)
-        values.append(np.asarray(source[(*first, *_all(source), *window)]).tobytes())
+        values.append(np.asarray(source[(*everything, *window)]).tobytes())
     digest = hashlib.sha256(b"".join(values)).hexdigest()
-    return f"{source.shape} {source.dtype} {digest}"
-
-
-def _all(source: Any) -> tuple[slice, ...]:
-    """Every band, of an array that has bands."""
-    return (slice(None),) * min(1, len(source.shape) - 2)
+    return f"{tuple(source.shape)} {source.dtype} {digest}"
 
 
 def _occupant(store: Any) -> str:

@@ -406,6 +406,20 @@ def test_inputs_are_told_apart_by_their_pixels_whatever_their_chunks(shape):
     )
 
 
+def test_mosaics_in_memory_are_told_apart_whatever_their_chunks() -> None:
+    one = np.random.default_rng(3).random((2, 3, 40, 50)).astype("float32")
+    other = one.copy()
+    other[1, 2, 25:, 30:] += 1
+    chunks = ((2, 3, 40, 50), (1, 3, 13, 7), (1, 2, 20, 50))
+    of_one, of_other = (
+        {fingerprint(da.from_array(values, chunks=each) * 2) for each in chunks}
+        for values in (one, other)
+    )
+    assert len(of_one) == len(of_other) == 1
+    assert of_one != of_other
+    assert "" not in of_one
+
+
 def test_what_write_zarr_did_not_begin_is_not_resumed(tmp_path):
     zarr.open_group(tmp_path / "s.zarr", mode="w")
     with pytest.raises(LayoutError, match="is no store that write_zarr of this version began"):
