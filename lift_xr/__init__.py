@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 
 from lift_xr import synthetic
-from lift_xr.blind import estimate_srf
+from lift_xr.blind import estimate_psf, estimate_srf
 from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
@@ -53,6 +53,7 @@ __all__ = [
     "WriteFailed",
     "degrade",
     "ergas",
+    "estimate_psf",
     "estimate_srf",
     "fit",
     "fuse",

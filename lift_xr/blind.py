@@ -1,21 +1,27 @@
-"""What a pair of scenes tells about their sensors: the response of the MSI's bands."""
+"""What a pair of scenes tells about their sensors: the MSI's response, the HSI's point spread."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from lift_xr.agreement import draw_places, told_of
+from lift_xr.beside import as_ordered, expect_aligned
 from lift_xr.cells import cell_pairs
 from lift_xr.errors import GridError, SpectralError
-from lift_xr.grid import Grid, cells, expect_overlap, expect_same_crs
+from lift_xr.grid import Grid, cells, compare, expect_overlap, expect_same_crs
 from lift_xr.harmonize import WEAK, expect_one_time
+from lift_xr.pointspread import FEWEST as FEWEST_CELLS
+from lift_xr.pointspread import estimate_point_spread, reach_of
 from lift_xr.radiometry import FEWEST
 from lift_xr.response import estimate_responses
 from lift_xr.scene import BadBands, expect_hsi, expect_msi
+from lift_xr.srf import SRF, match_bands
 from lift_xr.threads import one_blas_thread
 
 CELLS = 1 << 16  # looked at; with hundreds of bands, memory and time begin to count
@@ -87,6 +93,79 @@ def estimate_srf(
     estimate = _labelled(responses, correlation, cube, mosaic)
     _warn_of_weak(estimate)
     return estimate
+
+
+def estimate_psf(
+    hsi: xr.DataArray | xr.Dataset,
+    msi: xr.DataArray | xr.Dataset,
+    srf: Any = None,
+    *,
+    bad_bands: BadBands = "drop",
+) -> xr.DataArray:
+    """Estimate the point spread of an HSI's sensor from an MSI of the same ground. Computes.
+
+    SRF(HSI) is compared with the MSI, blurred. Radiometry need not be known: gains and offsets
+    are free. The centre of the kernel is free as well, within a cell, so a small misregistration,
+    or cells that stand for their corner, is found as a shift.
+
+    Parameters
+    ----------
+    hsi : (band, y, x)
+        The cube, with wavelengths.
+    msi : (band, y, x)
+        The mosaic. Each cell of the cube is a whole number of its pixels.
+    srf
+        The response of the MSI's sensor, as in :func:`fit`. None estimates it from the pair.
+    bad_bands
+        As in ``expect_hsi``.
+
+    Returns
+    -------
+    (y, x), float64
+        Odd sides, summing to one, in MSI pixels; ``y`` and ``x`` count from the centre. The mean
+        over a cell comes on top: pass it to :func:`degrade` or :func:`fit` as ``psf``. Attributes:
+        ``form``, ``"gaussian"`` or ``"free"`` where the cells tell more than that; ``sigma`` and
+        ``shift`` (y, x) of the Gaussian, in pixels; ``residual``, what stays unexplained, in
+        standard deviations of the cube seen as the mosaic; ``cells``, compared.
+
+    Raises
+    ------
+    GridError
+        Scenes of different CRSs or ground, cells that are not made of whole pixels, or fewer than
+        20 cells whose neighbours' pixels are there as well.
+    SpectralError
+        As :func:`estimate_srf` does; a response that the cube does not cover.
+
+    Notes
+    -----
+    See :func:`lift_xr.pointspread.estimate_point_spread`. Up to 16,384 cells are looked at, in
+    nine places of larger scenes.
+    """
+    cube, mosaic = expect_hsi(hsi, bad_bands=bad_bands), expect_msi(msi)
+    expect_one_time(mosaic)
+    expect_aligned(cube, mosaic)
+    given = estimate_srf(cube, mosaic, bad_bands=bad_bands) if srf is None else srf
+    response = match_bands(SRF.of(given), mosaic).sample(cube).to_numpy()
+    ratio = compare(cube, mosaic).ratio
+    margin = -(-reach_of(ratio) // ratio)
+    places, _ = draw_places(as_ordered(cube, mosaic), mosaic, ratio=ratio, margin=margin)
+    with one_blas_thread():
+        found = estimate_point_spread([each.through(response) for each in places], ratio)
+    if found is None:
+        raise GridError(
+            f"fewer than {FEWEST_CELLS} cells of hsi have data and lie, with all their neighbours, "
+            "where msi has data, or one of their bands has no contrast. hsi: "
+            f"{Grid.of(cube).describe()}; msi: {Grid.of(mosaic).describe()}. Pass psf=, if it is "
+            "known"
+        )
+    down, along = (np.arange(side) - side // 2 for side in found.kernel.shape)
+    return xr.DataArray(
+        found.kernel,
+        dims=("y", "x"),
+        coords={"y": down, "x": along},
+        name="psf",
+        attrs=told_of(found) | {"ratio": ratio},
+    )
 
 
 def _labelled(

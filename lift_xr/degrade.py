@@ -151,7 +151,7 @@ def blur(
     (band, y, x), float32
         Lazy.
     """
-    kernel = _expect_kernel(psf)
+    kernel = expect_kernel(psf)
     if boundary not in get_args(Boundary):
         raise GridError(
             f"boundary is {boundary!r}; expected 'renormalise' or 'zero'. "
@@ -309,7 +309,7 @@ def chosen_kernel(
 ) -> tuple[psfs.Kernel, dict[str, Any]]:
     """Make the kernel that ``degrade`` is asked for, and what to write down about it."""
     if not isinstance(psf, str):
-        kernel = _expect_kernel(psf)
+        kernel = expect_kernel(psf)
         return kernel, {"psf": kernel.tolist()}
     sigma = float(ratio / FWHM) if sigma is None else sigma
     half_width = int(np.ceil(3 * sigma)) if half_width is None else half_width
@@ -317,7 +317,8 @@ def chosen_kernel(
     return psfs.kernel(psf, sigma=sigma, half_width=half_width, published=published), told
 
 
-def _expect_kernel(psf: npt.ArrayLike) -> psfs.Kernel:
+def expect_kernel(psf: npt.ArrayLike) -> psfs.Kernel:
+    """The kernel as float64, refused where it has no centre or does not sum to one."""
     kernel = np.asarray(psf, dtype="float64")
     if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape):
         raise GridError(

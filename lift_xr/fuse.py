@@ -13,19 +13,22 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr import srf as responses
+from lift_xr.agreement import Sight, agreeing, look
 from lift_xr.beside import prior_of
 from lift_xr.blind import estimate_srf
 from lift_xr.blocks import Prior, lift_blocks
 from lift_xr.coarser import split, with_coarser
+from lift_xr.degrade import expect_kernel
 from lift_xr.device import DEVICES, find_device
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import Method, Model, MorphRecipe, Pairs, expect_method, name_of, train_method
+from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.base import fitted_parts
 from lift_xr.models.mixture import Mixture
-from lift_xr.models.projection import obey_msi
+from lift_xr.models.projection import gain_towards_msi, obey_msi, updated
 from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import Sample, draw_pixels
@@ -33,7 +36,7 @@ from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
 from lift_xr.workers import find_client, run_as_one_task
 
 Scene = xr.DataArray | xr.Dataset
-Consistency = Literal["msi", "none"]
+Consistency = Literal["msi", "both", "none"]
 
 GREATEST_BLOCK = 16 * 2**30  # bytes, lifted
 TRAINING_PIXELS = 65_536  # more change nothing: a batch of 512 sees 1.5 million in 3,000 steps
@@ -47,6 +50,7 @@ def fuse(
     method: str | MorphRecipe = "sin",
     harmonize: str = "auto",
     consistency: Consistency = "msi",
+    psf: npt.ArrayLike | None = None,
     bad_bands: BadBands = "drop",
     seed: int = 0,
     device: str = "auto",
@@ -58,7 +62,7 @@ def fuse(
 
     Parameters
     ----------
-    hsi, srf, method, harmonize, consistency, bad_bands, seed, device, progress
+    hsi, srf, method, harmonize, consistency, psf, bad_bands, seed, device, progress
         See :func:`fit`.
     msi
         See :func:`predict`; with several times, only where ``harmonize="none"``. To lift a series
@@ -91,6 +95,7 @@ def fuse(
         method=method,
         harmonize=harmonize,
         consistency=consistency,
+        psf=psf,
         bad_bands=bad_bands,
         seed=seed,
         device=device,
@@ -107,6 +112,7 @@ def fit(
     method: str | MorphRecipe = "sin",
     harmonize: str = "auto",
     consistency: Consistency = "msi",
+    psf: npt.ArrayLike | None = None,
     bad_bands: BadBands = "drop",
     seed: int = 0,
     device: str = "auto",
@@ -136,8 +142,13 @@ def fit(
         them as they are. ``"auto"`` picks, and says in the model what it did.
     consistency
         ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
-        noise; ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as published,
-        whatever is asked.
+        noise; ``"both"`` also makes it agree with the cube at the cube's own resolution, which
+        needs ``msi``, on a grid of which each cell is a whole number of pixels, and ``hsi`` again
+        in :func:`predict`; ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
+        published, whatever is asked.
+    psf : (y, x), MSI pixels
+        For ``consistency="both"``: the point spread of the cube's sensor, the mean over a cell
+        coming on top, as in :func:`degrade`. None estimates it from the pair.
     bad_bands
         ``"drop"`` leaves bands with ``good_wavelength`` (or ``bbl``) False out of training and out
         of the result; ``"keep"`` treats them as any other.
@@ -162,7 +173,14 @@ def fit(
     GridError
         Grids that do not meet where the method needs them to.
     ValueError
-        An unknown method, consistency or device.
+        An unknown method, consistency or device; ``"both"`` without ``msi``.
+
+    Warns
+    -----
+    UserWarning
+        For ``"both"``, where the cells of the cube do not predict one another through the point
+        spread any better than the network does: the model is one of ``"msi"`` then, and its
+        ``about["agreement"]`` says why.
 
     Notes
     -----
@@ -172,22 +190,27 @@ def fit(
     """
     chosen, name = expect_method(method), name_of(method)
     _expect_settings(consistency, device, seed)
+    kernel = _expect_both(consistency, msi, psf)
     cube = expect_hsi(hsi, bad_bands=bad_bands)
     mosaic = None if msi is None else expect_msi(msi)
     response = _response(srf, cube, mosaic, bad_bands)
     matrix = response.sample(cube)
     msi_lr = responses.apply(matrix, cube)
     _expect_comparable(mosaic, msi_lr, harmonize)
-    projected = consistency == "msi" and chosen.projects
+    projected = consistency != "none" and chosen.projects
     beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
     if not beside:
         _warn_of_one_band(matrix, name)
+    radiometry, sight, trainable = IDENTITY, None, cube
+    if consistency == "both" and projected and mosaic is not None:
+        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
+        sight = look(cube, radiometry.apply(mosaic), matrix, psf=kernel)
+        trainable = sight.even(cube) if isinstance(sight, Sight) else cube
+    pixels = with_coarser(trainable.data) if beside else trainable.data
     with bar(f"training {name}", total=1, show=progress) as advance:
         trained = run_as_one_task(
             train_on_sample,
-            draw_pixels(
-                with_coarser(cube.data) if beside else cube.data, count=_count(chosen), seed=seed
-            ),
+            draw_pixels(pixels, count=_count(chosen), seed=seed),
             report=lambda step, steps, _loss: advance(step / steps),
             method=method,
             beside=beside,
@@ -199,16 +222,19 @@ def fit(
             device=device,
         )
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
-    radiometry = IDENTITY
-    if mosaic is not None:
+    if mosaic is not None and sight is None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
+    told: dict[str, Any] = {}
+    if sight is not None:
+        trained["network"], told = agreeing(sight, trained, matrix.to_numpy())
     about = {
         "method": name,
-        "consistency": "msi" if projected else "none",
+        "consistency": told.pop("consistency", "msi" if projected else "none"),
         "harmonize": radiometry.describe(),
         "alone": mosaic is None,  # fitted without an MSI
         "seed": seed,
         "srf": response.digest,
+        **told,
     }
     return _assemble(cube, matrix, radiometry, trained, about)
 
@@ -303,12 +329,16 @@ def train_on_sample(
     network, history = train_method(
         method, pairs, seed=seed, device=find_device(device), report=report
     )
+    gain = None
     if projected:
-        network = obey_msi(network, pairs, seed=seed)
+        gain = None if isinstance(network, Mixture) else gain_towards_msi(network, pairs, seed=seed)
+        network = (
+            obey_msi(network, pairs, seed=seed) if gain is None else updated(network, srf, gain)
+        )
     trust = calibrate(network, pairs, seed=seed)
     limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
-    return {"network": network, "trust": trust, "history": history, "range": limits}
+    return {"network": network, "trust": trust, "history": history, "range": limits, "gain": gain}
 
 
 def _expect_sample(sample: Sample, bands: list[Any]) -> None:
@@ -327,6 +357,25 @@ def _expect_settings(consistency: str, device: str, seed: int) -> None:
             f"seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}. Use seed=0"
         )
     _expect_device(device)
+
+
+def _expect_both(
+    consistency: str, msi: Any, psf: npt.ArrayLike | None
+) -> npt.NDArray[np.float64] | None:
+    """Refuse ``"both"`` without a mosaic, and a PSF that nobody asks for."""
+    if consistency == "both" and msi is None:
+        raise ValueError(
+            "consistency='both' compares the cube with the mosaic, and msi is None; expected the "
+            "mosaic. Pass fit(hsi, srf, msi=msi, consistency='both'), or consistency='msi'"
+        )
+    if psf is None:
+        return None
+    if consistency != "both":
+        raise ValueError(
+            f"psf is for consistency='both', and consistency is {consistency!r}. "
+            "Pass both, or neither"
+        )
+    return expect_kernel(psf)
 
 
 def _expect_device(device: str) -> None:
@@ -384,7 +433,7 @@ def _assemble(
     about: dict[str, Any],
 ) -> Model:
     """Put the fitted value together: arrays in one place, everything else as JSON."""
-    network: DenseNetwork | Mixture = trained["network"]
+    network: DenseNetwork | Mixture | BackProjection = trained["network"]
     trust: Trust = trained["trust"]
     if radiometry is not IDENTITY:
         network = network.after(radiometry.gain, radiometry.offset)

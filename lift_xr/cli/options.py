@@ -54,10 +54,11 @@ harmonize = click.option(
 )
 consistency = click.option(
     "--consistency",
-    type=click.Choice(["msi", "none"]),
+    type=click.Choice(["msi", "both", "none"]),
     default="msi",
     show_default=True,
-    help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise.",
+    help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise; both: seen by "
+    "the HSI's sensor, it also agrees with the HSI, whose blur is found from the pair.",
 )
 bad_bands = click.option(
     "--bad-bands",

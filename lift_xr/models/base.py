@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.mixture import Mixture
 from lift_xr.models.trust import Trust
 from lift_xr.window import Window
@@ -56,6 +57,7 @@ class Lift(Protocol):
 LIFTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Lift]] = {
     "dense": DenseNetwork.from_arrays,
     "mixture": Mixture.from_arrays,
+    "backprojection": BackProjection.from_arrays,
 }
 
 
@@ -221,7 +223,7 @@ class Model:
 
 
 def fitted_parts(
-    network: DenseNetwork | Mixture,
+    network: DenseNetwork | Mixture | BackProjection,
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Arrays and settings of a fitted network, as a model holds them.
 
@@ -230,6 +232,9 @@ def fitted_parts(
     if isinstance(network, DenseNetwork):
         arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
         return arrays, {"kind": "dense", "network": network.settings()}
+    if isinstance(network, BackProjection):
+        arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+        return arrays, {"kind": "backprojection", "network": network.settings()}
     maps = replace(network, maps=True).settings()
     if network.plain:
         arrays, told = fitted_parts(network.folded())

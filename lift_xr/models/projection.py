@@ -46,11 +46,18 @@ def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Den
     """
     if isinstance(network, Mixture):
         return network.obeying(noise_of(pairs))
-    covariance = error_covariance(network, pairs, seed=seed)
-    gain = kalman_gain(pairs.srf, covariance, noise_of(pairs))
-    kept = np.eye(network.bands) - gain @ pairs.srf
-    updated = network.then(kept, np.zeros(network.bands))
-    return replace(updated, direct=(updated.direct + gain).astype("float32"))
+    return updated(network, pairs.srf, gain_towards_msi(network, pairs, seed=seed))
+
+
+def gain_towards_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
+    """K of :func:`obey_msi`: (band, msi_band)."""
+    return kalman_gain(pairs.srf, error_covariance(network, pairs, seed=seed), noise_of(pairs))
+
+
+def updated(network: DenseNetwork, srf: Array, gain: Array) -> DenseNetwork:
+    """The network followed by ``x + gain (m - srf x)``."""
+    moved = network.then(np.eye(network.bands) - gain @ srf, np.zeros(network.bands))
+    return replace(moved, direct=(moved.direct + gain).astype("float32"))
 
 
 def error_covariance(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Array:

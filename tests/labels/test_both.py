@@ -1,0 +1,224 @@
+"""``consistency="both"`` and ``estimate_psf``: the answer agrees with the cube, or says why not."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lift_xr
+from lift_xr import GridError, psf
+from lift_xr.footprint import Footprint
+from tests.scenes import WAVELENGTH, on_grid
+from tests.strategies import chunks
+
+RATIO, SIZE = 4, 96
+SRF = lift_xr.SRF.gaussian([480, 560, 660], [60, 60, 60], names=["blue", "green", "red"])
+KERNEL = psf.kernel("gaussian", sigma=2.0, half_width=6)
+
+
+@cache
+def truth() -> xr.DataArray:
+    """Fields of three materials, whose infrared changes across the scene and no camera sees it."""
+    random = np.random.default_rng(5)
+    shares = scipy.ndimage.zoom(random.dirichlet(np.ones(3), (16, 16)), (6, 6, 1), order=0)
+    shape = WAVELENGTH / 1000
+    materials = np.stack([0.1 + 0.3 * shape**2, 0.2 + 0.3 * shape, 0.5 - 0.4 * shape])
+    cube = np.einsum("kb,yxk->byx", materials, shares)
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    infrared = 1 / (1 + np.exp(-(shape - 0.75) * 60))
+    cube += 0.1 * infrared[:, None, None] * (np.sin(7 * y) * np.cos(5 * x) + 1)
+    cube += 0.002 * random.normal(size=cube.shape)
+    scene = on_grid(cube.astype("float32")).assign_attrs(units="1")
+    return scene.assign_coords(wavelength=("band", WAVELENGTH, {"units": "nm"}))
+
+
+@cache
+def pair() -> tuple[xr.DataArray, xr.DataArray]:
+    hsi, msi = lift_xr.degrade(
+        truth(), ratio=RATIO, srf=SRF, psf=KERNEL, hsi_snr=35, msi_snr=40, seed=1
+    )
+    return hsi.compute(), msi.compute()
+
+
+def fitted(consistency: str = "both", **more: object) -> lift_xr.Model:
+    hsi, msi = pair()
+    given = {"msi": msi, "method": "linear", "harmonize": "none", "progress": False} | more
+    return lift_xr.fit(given.pop("hsi", hsi), SRF, consistency=consistency, **given)
+
+
+@cache
+def model() -> lift_xr.Model:
+    return fitted()
+
+
+@cache
+def fused() -> np.ndarray:
+    hsi, msi = pair()
+    return lift_xr.predict(model(), msi, hsi=hsi).to_numpy()
+
+
+def error(cube: np.ndarray) -> float:
+    """In dB."""
+    return float(10 * np.log10(np.mean((cube - truth().to_numpy()) ** 2)))
+
+
+def alone() -> np.ndarray:
+    hsi, msi = pair()
+    return lift_xr.predict(fitted("msi"), msi, hsi=hsi).to_numpy()
+
+
+# ---- what comes out
+
+
+def test_the_answer_is_nearer_to_the_truth_and_to_both_scenes() -> None:
+    hsi, msi = pair()
+    assert model().about["consistency"] == "both"
+    assert error(fused()) < error(alone()) - 3
+    sight = Footprint(KERNEL, RATIO)
+    shape = (SIZE // RATIO, SIZE // RATIO)
+    apart = [
+        np.sqrt(np.mean((sight.over(cube, (0, 0), shape) - hsi.to_numpy()) ** 2))
+        for cube in (fused(), alone())
+    ]
+    assert apart[0] < 0.5 * apart[1]
+    matrix = SRF.sample(truth()).to_numpy()
+    seen = np.tensordot(matrix, fused(), axes=1)
+    assert np.sqrt(np.mean((seen - msi.to_numpy()) ** 2)) < 0.01
+
+
+def test_what_the_cube_adds_is_invisible_to_the_camera() -> None:
+    matrix = SRF.sample(truth()).to_numpy()
+    added = np.tensordot(matrix, fused() - alone(), axes=1)
+    assert np.abs(added).max() < 0.1 * np.abs(fused() - alone()).max()
+
+
+def test_the_point_spread_may_be_given() -> None:
+    hsi, msi = pair()
+    known = fitted(psf=KERNEL)
+    assert known.about["agreement"]["form"] == "given"
+    given = error(lift_xr.predict(known, msi, hsi=hsi).to_numpy())
+    assert abs(given - error(fused())) < 0.3
+
+
+def test_a_model_that_looks_at_the_cube_is_saved_and_loaded(tmp_path: Path) -> None:
+    hsi, msi = pair()
+    model().save(tmp_path / "both.lift")
+    loaded = lift_xr.load_model(tmp_path / "both.lift")
+    assert loaded.digest == model().digest
+    np.testing.assert_array_equal(lift_xr.predict(loaded, msi, hsi=hsi).to_numpy(), fused())
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_no_chunks_of_either_scene_leave_a_seam(data: st.DataObject) -> None:
+    hsi, msi = pair()
+    cut = {axis: data.draw(chunks(SIZE)) for axis in ("y", "x")}
+    coarse = {axis: data.draw(chunks(SIZE // RATIO)) for axis in ("y", "x")}
+    again = lift_xr.predict(model(), msi.chunk(cut), hsi=hsi.chunk(coarse)).to_numpy()
+    np.testing.assert_allclose(again, fused(), rtol=0, atol=2e-6)
+
+
+def test_a_part_of_the_mosaic_is_lifted_with_the_whole_cube() -> None:
+    hsi, msi = pair()
+    part = msi.isel(y=slice(30, 96), x=slice(0, 70))
+    found = lift_xr.predict(model(), part, hsi=hsi).to_numpy()
+    far = model().halo
+    np.testing.assert_allclose(
+        found[:, far:, :-far], fused()[:, 30 + far :, : 70 - far], rtol=0, atol=2e-6
+    )
+
+
+def test_missing_cells_and_pixels_stay_where_they_are() -> None:
+    hsi, msi = (each.copy(deep=True) for each in pair())
+    hsi[:, 3:9, 4:12] = np.nan
+    msi[:, 50:60, 20:25] = np.nan
+    found = lift_xr.predict(model(), msi, hsi=hsi).to_numpy()
+    np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(msi[0]))
+    far = model().halo
+    np.testing.assert_allclose(found[:, :, 48 + far :], fused()[:, :, 48 + far :], atol=2e-6)
+
+
+def test_dimmed_cells_do_no_harm() -> None:
+    hsi, msi = pair()
+    dimmed = hsi.copy(deep=True)
+    dimmed[:, :, 0] *= 0.6
+    found = lift_xr.predict(fitted(hsi=dimmed), msi, hsi=dimmed).to_numpy()
+    assert error(found) < error(fused()) + 1.5
+
+
+# ---- what does not work, and what is said then
+
+
+@pytest.mark.parametrize("wrong", ["half", "double", "shifted"])
+def test_a_wrong_point_spread_is_never_worse_than_none(wrong: str) -> None:
+    hsi, msi = pair()
+    sigma = {"half": 1.0, "double": 4.0, "shifted": 2.0}[wrong]
+    kernel = psf.kernel("gaussian", sigma=sigma, half_width=8)
+    if wrong == "shifted":
+        kernel = np.roll(kernel, RATIO, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        known = fitted(psf=kernel / kernel.sum())
+    found = lift_xr.predict(known, msi, hsi=hsi).to_numpy()
+    assert error(found) < error(alone()) + 0.1
+
+
+def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:
+    hsi, msi = pair()
+    other = hsi.copy(data=hsi.to_numpy()[:, ::-1, ::-1].copy())
+    with pytest.warns(UserWarning, match="consistency='both' became 'msi': .*psf="):
+        known = fitted(hsi=other)
+    assert known.about["consistency"] == "msi"
+    assert known.about["agreement"]["fallback"]
+    assert known.halo == 0
+    assert lift_xr.predict(known, msi).dtype == np.float32
+
+
+def test_both_needs_the_mosaic_to_fit_and_the_cube_to_predict() -> None:
+    _, msi = pair()
+    with pytest.raises(ValueError, match=r"msi is None; expected the mosaic.*fit\(hsi, srf, msi="):
+        fitted(msi=None)
+    with pytest.raises(ValueError, match=r"consistency='both'.*predict\(model, msi, hsi=hsi\)"):
+        lift_xr.predict(model(), msi)
+    with pytest.raises(ValueError, match="psf is for consistency='both'"):
+        fitted("msi", psf=KERNEL)
+    with pytest.raises(GridError, match="psf sums to 2"):
+        fitted(psf=2 * KERNEL)
+
+
+# ---- the estimate by itself
+
+
+def test_estimate_psf_returns_what_degrade_takes() -> None:
+    hsi, msi = pair()
+    kernel = lift_xr.estimate_psf(hsi, msi, SRF)
+    assert kernel.dims == ("y", "x")
+    assert float(kernel.sum()) == pytest.approx(1)
+    assert kernel.attrs["form"] in ("gaussian", "free")
+    np.testing.assert_allclose(kernel.attrs["sigma"], 2.0, rtol=0.1)
+    again, _ = lift_xr.degrade(truth(), ratio=RATIO, srf=SRF, psf=kernel)
+    exact, _ = lift_xr.degrade(truth(), ratio=RATIO, srf=SRF, psf=KERNEL)
+    assert float(np.abs(again - exact).mean() / exact.std()) < 0.01
+
+
+def test_estimate_psf_works_upside_down_and_without_a_response() -> None:
+    hsi, msi = pair()
+    turned = lift_xr.estimate_psf(hsi.isel(y=slice(None, None, -1)), msi, SRF)
+    np.testing.assert_allclose(turned, lift_xr.estimate_psf(hsi, msi, SRF))
+    np.testing.assert_allclose(lift_xr.estimate_psf(hsi, msi).attrs["sigma"], 2.0, rtol=0.15)
+
+
+def test_estimate_psf_refuses_too_few_cells_and_cells_of_part_pixels() -> None:
+    hsi, msi = pair()
+    with pytest.raises(GridError, match=r"fewer than 20 cells of hsi.*Pass psf="):
+        lift_xr.estimate_psf(hsi[:, :5, :5], msi[:, :20, :20], SRF)
+    with pytest.raises(GridError, match="expected whole numbers"):
+        lift_xr.estimate_psf(hsi.assign_coords(x=hsi.x + 0.4), msi, SRF)
