@@ -18,7 +18,7 @@ from lift_xr.io.foreseen import Plan
 from lift_xr.io.raster import Alpha, open_raster
 from lift_xr.io.recipe import is_recipe, open_recipe
 from lift_xr.io.status import Status, status
-from lift_xr.io.store import levels, open_store
+from lift_xr.io.store import found_anywhere, levels, open_store
 from lift_xr.io.verification import Check, Failure, Verification
 from lift_xr.io.verify import verify
 from lift_xr.io.write import WriteFailed, write_zarr
@@ -108,7 +108,8 @@ def open_scene(
         A band is marked as alpha, and ``alpha`` does not say what it is.
     """
     block = expect_edge(block, name="block")
-    data = _opened(source, variable=variable, level=level, block=block, alpha=alpha)
+    where = found_anywhere(source)
+    data = _opened(where, variable=variable, level=level, block=block, alpha=alpha)
     name = _name_of(source)
     scene = with_dims(raster_of(data, name=name), name=name)
     scene = _with_wavelengths(scene, wavelength, fwhm, units, name=name)

@@ -94,6 +94,20 @@ def local_path(store: Any) -> Path | None:
     return None
 
 
+def found_anywhere(source: Any) -> Any:
+    """Name a path so that workers in other folders find it; what is no path stays as it is.
+
+    To Zarr a chunk that is not there is nodata: workers that looked for it elsewhere would read
+    nodata without a word.
+    """
+    path = local_path(source)
+    if path is None or not path.exists():
+        return source
+    if isinstance(source, zarr.storage.LocalStore):
+        return zarr.storage.LocalStore(path.absolute(), read_only=source.read_only)
+    return str(path.absolute())
+
+
 def open_root(source: Any) -> zarr.Group:
     """Open the root of a store, or raise FileNotFoundError or LayoutError."""
     path = local_path(source)

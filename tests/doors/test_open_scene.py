@@ -347,3 +347,13 @@ def test_a_raster_that_would_fill_the_memory_is_refused_unread(tmp_path, changes
         shutil.rmtree(path / coordinate)
     with pytest.raises(LayoutError, match=message):
         open_scene(path, block=24)
+
+
+@pytest.mark.parametrize("as_store", [str, Path, zarr.storage.LocalStore])
+def test_a_relative_path_is_read_from_any_folder(tmp_path, monkeypatch, as_store):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    write_zarr(located(), "scene.zarr", dtype="float32")
+    scene = open_scene(as_store("scene.zarr"))
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as a worker that was started there
+    np.testing.assert_array_equal(scene, located())
