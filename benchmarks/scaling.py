@@ -124,7 +124,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, nargs="+", default=(1, 4, 16, 64), help="areas")
-    parser.add_argument("--shard", type=int, default=640, help="edge, a multiple of the ratio")
+    parser.add_argument("--shard", type=int, default=1280, help="edge, a multiple of the ratio")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=0, help="processes, instead of threads")
     parser.add_argument("--repeats", type=int, default=1)
