@@ -44,15 +44,17 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
 @click.option(
     "--msi",
     metavar="MSI",
-    help="The mosaic: lift the shards again, and compare with it. Needs --model.",
+    help="The mosaic: lift the shards again, by the model in STORE or --model, and compare.",
 )
 @click.option(
     "--hsi", metavar="HSI", help="The cube: compare the means over its cells with it; only told."
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The model that made the store, from `lift-xr fit`.",
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="The model that made STORE, from `lift-xr fit`, or a store with it inside; needed only "
+    "where STORE holds none.",
 )
 @click.option(
     "--shards",
@@ -165,11 +167,19 @@ def _spread(values: list[float]) -> str:
 
 def _advice(found: Verification, *, repaired: bool) -> str:
     """Say what is wrong, and how it is put right."""
+    from lift_xr.io.repair import is_of_model
+
     named = "\n".join(f"  {failure}" for failure in found.failures[:NAMED])
     more = len(found.failures) - NAMED
     named += f"\n  and {more:,} more" if more > 0 else ""
     what = f"{found.store} is not what its run wrote:\n{named}\n"
+    if {each.check for each in found.failures} == {"mosaic"}:
+        return what.rstrip()  # it lies elsewhere, and nothing here can repair it
     again = "run the command that wrote it again with --resume: it writes these again, and no other"
+    if any(map(is_of_model, found.failures)):
+        again += (
+            ". The model in it is damaged and is removed: give --model, or HSI to train it again"
+        )
     if repaired or {each.check for each in found.failures} == {"complete"}:
         return f"{what}Now {again}"
     return f"{what}Run verify again with --repair, which marks these as not written; then {again}"

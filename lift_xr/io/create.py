@@ -53,7 +53,7 @@ def clear(store: Any) -> None:
     about: Any = root.attrs.get(ABOUT)
     if isinstance(about, dict):
         root.attrs[ABOUT] = {**about, "complete": False}
-    sync(_clear(as_store(store)))
+    remove_all(store)
 
 
 def as_store(store: Any) -> Store:
@@ -104,8 +104,12 @@ def files_written(each: Pass) -> tuple[str, ...]:
     return tuple(name for path, layout in pairs for name in names_of_files(path, layout))
 
 
+def remove_all(store: Any) -> None:
+    """Delete everything of a store, the progress first and the root last, whatever they say."""
+    sync(_clear(as_store(store)))
+
+
 async def _clear(target: Store) -> None:
-    """Delete everything, the progress first and the root last."""
     names = [name async for name in target.list_dir("")]
     for name in sorted(names, key=lambda each: (each == ROOT, each != RECORD)):
         if not isinstance(target, LocalStore) or (Path(target.root) / name).is_dir():

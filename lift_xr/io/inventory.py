@@ -14,11 +14,11 @@ from zarr.core.sync import sync
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import ROOT
 from lift_xr.io.files import ABSENT, CHUNKS, file_checksum
-from lift_xr.io.record import DONE, FAILING, RECORD, content_digest
+from lift_xr.io.record import DONE, FAILING, RECORD, content_digest, firsts
 from lift_xr.io.recorded import Faults, Recorded, read_record
 from lift_xr.io.reread import difference
 from lift_xr.io.seal import FILES, LIST, is_sealed, read_file
-from lift_xr.io.store import ABOUT, local_path
+from lift_xr.io.store import ABOUT, BESIDE, is_beside, local_path
 
 
 def expect_store(target: Store, store: Any) -> None:
@@ -73,7 +73,10 @@ def _check_consolidated(target: Store, faults: Faults) -> None:
     root = _parsed(target, ROOT)
     told = (root.get("consolidated_metadata") or {}).get("metadata", {})
     for path, consolidated in told.items():
+        if is_beside(path) and path != BESIDE:
+            continue  # verified as a store of its own
         here = _parsed(target, f"{path}/{ROOT}")
+        here.pop("consolidated_metadata", None)  # of a store in the store, for its own readers
         if any(here.get(key) != consolidated.get(key) for key in here):
             file = f"{path}/{ROOT}"
             faults.note("metadata", "says otherwise than the root", path=path, file=file)
@@ -81,7 +84,7 @@ def _check_consolidated(target: Store, faults: Faults) -> None:
 
 def read_passes(target: Store, faults: Faults) -> dict[int, Recorded]:
     """Read the record of every pass, but of those whose metadata are damaged."""
-    found = {first: read_record(target, first, faults) for first in _firsts(target)}
+    found = {first: read_record(target, first, faults) for first in firsts(target)}
     return {first: each for first, each in found.items() if each is not None}
 
 
@@ -145,13 +148,6 @@ def _listed(target: Store, prefix: str) -> Iterator[str]:
     for key in sync(collect()):
         if all(part.isdigit() for part in key.removeprefix(f"{prefix}/").split("/")):
             yield key
-
-
-def _firsts(target: Store) -> list[int]:
-    async def collect() -> list[str]:
-        return [name async for name in target.list_dir(RECORD)]
-
-    return sorted(int(name) for name in sync(collect()) if name.strip("/").isdigit())
 
 
 def _attributes(target: Store, key: str) -> dict[str, Any]:

@@ -31,9 +31,9 @@ from lift_xr.io.store import (
     VARIABLE,
     expect_safe,
     expect_whole,
-    local_path,
     open_root,
     open_store,
+    place_beside,
 )
 from lift_xr.models import Model
 from lift_xr.packing import Codes, Packing
@@ -41,7 +41,6 @@ from lift_xr.plan import passes_of
 from lift_xr.scene import BLOCK
 
 Mosaic = Literal["copy", "address"]
-CUBE = "hsi"  # the group that is a store of its own: the cube that a model looks at again
 MOSAIC = "msi"  # the name by which the mosaic of a recipe is opened
 
 
@@ -89,25 +88,6 @@ def cube_beside(scene: xr.DataArray, prior: Prior) -> xr.DataArray:
     coords["y"] = grid.top + grid.dy * (rows + prior.ratio * (np.arange(height) + 0.5))
     coords["x"] = grid.left + grid.dx * (columns + prior.ratio * (np.arange(width) + 0.5))
     return xr.DataArray(prior.cells, coords, ("band", "y", "x"), attrs={"units": "1"})
-
-
-def place_beside(store: Any) -> Any:
-    """Name the store in a store that holds the cube which a recipe's model looks at again.
-
-    Raises
-    ------
-    LayoutError
-        A store that has no path or URL.
-    """
-    path = local_path(store)
-    if path is not None:
-        return path / CUBE
-    if isinstance(store, str):
-        return f"{store.rstrip('/')}/{CUBE}"
-    raise LayoutError(
-        f"store is a {type(store).__name__}, and the recipe of a model that looks at the cube "
-        "again holds a second store in it; expected a path or a URL. Use kind='cube'"
-    )
 
 
 def expect_lifted(scene: xr.DataArray) -> Lifted:

@@ -8,19 +8,28 @@ depends on when, where or how often a task ran.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
+from lift_xr.errors import LayoutError
+from lift_xr.io.store import VARIABLE
 from lift_xr.plan import Pass
 
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
+WRITTEN = re.compile(rf"(\d{{1,3}}/{VARIABLE}|quality/flags)(/c(/\d+)*)?")  # arrays and files
+GREATEST_RECORD = 10**8  # numbers, all rows of a pass together
+UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError)  # RecursionError too
 CHECKSUM = (
     "CRC-32: of an array, its stored values in C order; of a file, its bytes, -1 where there is "
     "none; of the row, the numbers before it as little-endian int64"
@@ -76,9 +85,7 @@ def record_path(each: Pass) -> str:
 
 def read_progress(store: Any, each: Pass) -> Progress:
     """Read the record of a pass: one small object for every task that has ended."""
-    array = zarr.open_array(store, path=record_path(each), mode="r")
-    columns: Any = array.attrs["columns"]
-    return Progress(np.asarray(array[...]), tuple(columns))
+    return _progress(store, record_path(each))
 
 
 def all_progress(store: Any) -> dict[int, Progress]:
@@ -88,9 +95,79 @@ def all_progress(store: Any) -> dict[int, Progress]:
         group: Any = zarr.open_group(store, path=RECORD, mode="r", use_consolidated=False)
     except FileNotFoundError:
         return found
-    for name, array in sorted(group.arrays(), key=lambda member: int(member[0])):
-        found[int(name)] = Progress(np.asarray(array[...]), tuple(array.attrs["columns"]))
+    for first in firsts(group.store, group.path):
+        found[first] = _progress(store, f"{RECORD}/{first}")
     return found
+
+
+def firsts(target: Store, path: str = RECORD) -> list[int]:
+    """List the passes that a record tells of, by the first level of each."""
+
+    async def collect() -> list[str]:
+        return [name.strip("/") async for name in target.list_dir(path)]
+
+    return sorted(int(name) for name in sync(collect()) if re.fullmatch(r"\d{1,3}", name))
+
+
+def open_record(store: Any, path: str) -> tuple[zarr.Array[Any], tuple[str, ...]]:
+    """Open the rows of a pass and read their columns, trusting nothing that the header says.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    LayoutError
+        A header that is damaged, or not one of a record.
+    """
+    try:
+        array = zarr.open_array(store, path=path, mode="r")
+        columns: Any = array.attrs["columns"]
+        wrong = _wrong_columns(columns) or _wrong_shape(array, len(columns))
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        wrong = f"cannot be read ({error})"
+    if wrong:
+        raise LayoutError(f"{path}/zarr.json of {store} {wrong}; {_DAMAGED}")
+    return array, tuple(columns)
+
+
+_DAMAGED = (
+    "expected the record of a run, as write_zarr makes it. It is damaged: mark it with "
+    "verify(store, repair=True), then resume the run; or write the store again"
+)
+
+
+def _wrong_columns(columns: Any) -> str:
+    """Say what is wrong with the names of the columns: each is one of a file inside the store."""
+    if not isinstance(columns, list) or columns[:2] != [STATE, CLIPPED]:
+        return "does not name its columns"
+    names = [each for each in columns[2:] if each != ROW]
+    if not all(isinstance(each, str) and WRITTEN.fullmatch(each) for each in names):
+        return "names columns that no run writes"
+    return "" if len({*columns}) == len(columns) else "names a column twice"
+
+
+def _wrong_shape(array: zarr.Array[Any], columns: int) -> str:
+    """Say what is wrong with the shape of a record, before anything of that shape is made."""
+    shape = tuple(array.shape)
+    if prod(shape) > GREATEST_RECORD:
+        return f"claims the shape {shape}, and at most {GREATEST_RECORD} numbers are a record"
+    rows = len(shape) in (4, 5) and array.chunks == (*(1 for _ in shape[:-1]), columns)
+    plain = array.dtype == np.int64 and not array.compressors and array.shards is None
+    if not (rows and plain and shape[-1] == columns):
+        return f"claims {array.dtype} of shape {shape}, for {columns} columns"
+    return ""
+
+
+def _progress(store: Any, path: str) -> Progress:
+    array, columns = open_record(store, path)
+    try:
+        return Progress(np.asarray(array[...]), columns)
+    except UNREADABLE as error:
+        raise LayoutError(
+            f"{path} of {store} has rows of another length ({error}); {_DAMAGED}"
+        ) from error
 
 
 def content_digest(store: Any) -> str:

@@ -17,12 +17,20 @@ from zarr.storage import MemoryStore
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import ROOT, flags_path, index_within
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, key_of_file
-from lift_xr.io.record import DONE, FAILING, RECORD, ROW, Progress, row_checksum
+from lift_xr.io.record import (
+    DONE,
+    FAILING,
+    RECORD,
+    ROW,
+    UNREADABLE,
+    Progress,
+    open_record,
+    row_checksum,
+)
 from lift_xr.io.seal import read_file
 from lift_xr.io.verification import Failure, Index
 
 GREATEST_SHARD = 16 * 2**30  # bytes
-UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError)
 
 
 @dataclass
@@ -155,18 +163,21 @@ class Recorded:
 
 def read_record(target: Store, first: int, faults: Faults) -> Recorded | None:
     """Read one pass, noting rows that are not as they were written; None where that is hopeless."""
-    metadata = read_file(target, f"{RECORD}/{first}/{ROOT}")
-    if metadata is None or faults.blames(f"{RECORD}/{first}/{ROOT}"):
+    path, file = f"{RECORD}/{first}", f"{RECORD}/{first}/{ROOT}"
+    if read_file(target, file) is None or faults.blames(file):
         return None
-    record = zarr.open_array(target, path=f"{RECORD}/{first}", mode="r")
-    columns: Any = record.attrs["columns"]
+    try:
+        record, columns = open_record(target, path)
+    except LayoutError as error:
+        faults.note("metadata", f"is damaged: {error}", path=path, file=file)
+        return None
     if columns[-1] != ROW:
         raise LayoutError(
             "the record of the store has no checksums of files: an earlier version wrote it; "
             "expected one of this version. Write it again with overwrite=True"
         )
-    progress = Progress(_rows(record), tuple(columns))
-    recorded = Recorded(first, progress, _arrays(target, columns, faults))
+    progress = Progress(_rows(record), columns)
+    recorded = Recorded(first, progress, _arrays(target, columns, record.ndim - 1, faults))
     for index in recorded.tasks:
         row = progress.rows[index]
         begun = row.any() and not (row[0] == FAILING and not row[1:].any())
@@ -197,16 +208,29 @@ def _rows(record: zarr.Array[Any]) -> np.ndarray:
         return rows
 
 
-def _arrays(target: Store, columns: list[str], faults: Faults) -> dict[str, Array]:
+def _arrays(target: Store, columns: tuple[str, ...], ndim: int, faults: Faults) -> dict[str, Array]:
     """Open what the tasks of a pass write, but for arrays whose metadata are damaged."""
-    found = {}
+    found: dict[str, Array] = {}
     for path in dict.fromkeys(array_of_file(name) for name in columns if CHUNKS in name):
         metadata = read_file(target, f"{path}/{ROOT}")
         if metadata is not None and not faults.blames(f"{path}/{ROOT}"):
             level = 0 if path == flags_path() else int(path.split("/")[0])
-            found[path] = Array(path, level, metadata)
-            _expect_small(found[path])
+            array = Array(path, level, metadata)
+            if wrong := _wrong_header(array, ndim - (path == flags_path())):
+                faults.note("metadata", wrong, path=path, file=f"{path}/{ROOT}")
+                continue
+            _expect_small(array)
+            found[path] = array
     return found
+
+
+def _wrong_header(array: Array, ndim: int) -> str:
+    """Say what is wrong with the metadata of an array that nobody has compared yet."""
+    try:
+        found = array.opened.ndim
+    except UNREADABLE as error:
+        return f"cannot be read: {error}"
+    return "" if found == ndim else f"claims {found} dimensions; expected {ndim}"
 
 
 def _expect_small(array: Array) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import zarr
+from zarr.abc.store import Store
 from zarr.core.sync import sync
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.create import ROOT, as_store, remove_all
+from lift_xr.io.embed import MODEL
 from lift_xr.io.record import RECORD
 from lift_xr.io.seal import LAST
-from lift_xr.io.store import ABOUT
+from lift_xr.io.store import ABOUT, BESIDE, is_beside, place_beside
 from lift_xr.io.verification import Failure
 
 
 def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
     """Call a store incomplete, and what is damaged not done; return how many things that is.
+
+    Of a model nothing is left where any of it is damaged: half a model is none, and it is to be
+    given or trained again. The cube of a recipe is marked as the store of its own that it is; where
+    its root is damaged, all of it is removed, to be written again.
 
     Parameters
     ----------
@@ -31,19 +38,60 @@ def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
     LayoutError
         Where the root's own metadata are damaged: nothing tells any more which run to resume.
     """
-    if any(each.file == ROOT and each.check == "metadata" for each in failures):
+    if _hopeless(failures):
         raise LayoutError(
             f"{ROOT} of {store} is damaged, so the run that wrote the store cannot be resumed; "
             "expected damage to other files. Write it again with overwrite=True"
         )
-    files = {each.file for each in failures if each.task is None and each.file not in ("", ROOT)}
-    rows = {_row(*each.task) for each in failures if each.task is not None}
-    if files or rows:
-        _reopen(store)  # first: a repair cut short leaves a store that calls itself incomplete
-    target = as_store(store)
-    for key in sorted(files | rows):
+    beside = [outside(each) for each in failures if is_beside(each.path)]
+    keys = _keys(each for each in failures if not is_beside(each.path))
+    if not keys and not _hopeless(beside) and not _keys(beside):
+        return 0
+    _reopen(store)  # first: a repair cut short leaves a store that calls itself incomplete
+    _delete(as_store(store), keys)
+    if _hopeless(beside):
+        remove_all(place_beside(store))
+        return len(keys) + 1
+    return len(keys) + (mark_damaged(place_beside(store), beside) if beside else 0)
+
+
+def inside(failure: Failure) -> Failure:
+    """Say of a failure in the store that lies in a store where it is, seen from the outer one."""
+    file = f"{BESIDE}/{failure.file}" if failure.file else ""
+    return replace(failure, path=f"{BESIDE}/{failure.path}".rstrip("/"), file=file)
+
+
+def outside(failure: Failure) -> Failure:
+    """Turn back what ``inside`` did."""
+    path, file = (each.removeprefix(BESIDE).lstrip("/") for each in (failure.path, failure.file))
+    return replace(failure, path=path, file=file)
+
+
+def is_of_model(failure: Failure) -> bool:
+    """Whether it is a file of the model that is damaged."""
+    return failure.file.startswith(f"{MODEL}/")
+
+
+def _hopeless(failures: Iterable[Failure]) -> bool:
+    """Whether the root is damaged, which alone tells the run."""
+    return any(each.file == ROOT and each.check == "metadata" for each in failures)
+
+
+def _keys(failures: Iterable[Failure]) -> set[str]:
+    """Name what is to be deleted: rows of the record, and the files that no task writes."""
+    return {
+        each.file if each.task is None else _row(*each.task)
+        for each in failures
+        if each.task is not None or each.file not in ("", ROOT)
+    }
+
+
+def _delete(target: Store, keys: set[str]) -> None:
+    if any(key.startswith(f"{MODEL}/") for key in keys):
+        sync(target.delete(f"{MODEL}/{ROOT}"))  # first: without it there is no model
+        sync(target.delete_dir(MODEL))
+    for key in sorted(keys):
         sync(target.delete(key))
-    return len(files | rows)
 
 
 def _row(first: int, index: tuple[int, ...]) -> str:

@@ -9,8 +9,8 @@ from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 
 from lift_xr.io.files import ABSENT, file_checksum
-from lift_xr.io.record import checksum
-from lift_xr.io.recorded import UNREADABLE, Array, Faults, Recorded
+from lift_xr.io.record import UNREADABLE, checksum
+from lift_xr.io.recorded import Array, Faults, Recorded
 from lift_xr.io.seal import read_file
 from lift_xr.io.verification import Index
 

@@ -21,7 +21,7 @@ from zarr.core.sync import sync
 from lift_xr.io.create import ROOT, as_store
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, file_checksum
 from lift_xr.io.record import RECORD, content_digest
-from lift_xr.io.store import ABOUT
+from lift_xr.io.store import ABOUT, BESIDE, is_beside
 
 FILES = "files"  # the attribute of the record's group that holds the list
 LIST = f"{RECORD}/{ROOT}"
@@ -83,6 +83,8 @@ def _keys(store: Any, written: set[str]) -> Iterator[str]:
     """Name every object but the root, the list itself, and what the record answers for."""
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     for path, node in root.members(max_depth=None):
+        if is_beside(path) and path != BESIDE:
+            continue  # sealed by itself, and its root answers for it
         if f"{path}/{ROOT}" != LIST:
             yield f"{path}/{ROOT}"
         if isinstance(node, zarr.Array) and path not in written and not path.startswith(RECORD):

@@ -90,7 +90,7 @@ def status(store: Any) -> Status:
         eta=0.0 if complete else (left + failing) / rate if rate else None,
         idle=time.time() - times[-1] if times else None,
         complete=complete,
-        clipped=_clipped(store, progress[0]) if done else 0.0,
+        clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
     )
 
 

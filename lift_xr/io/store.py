@@ -24,6 +24,7 @@ VERSION = 1  # of the layout
 LEVEL = "0"  # the group of full resolution
 VARIABLE = "reflectance"
 RECIPE = "recipe"  # what a store holds instead of a cube, and the group of its labels
+BESIDE = "hsi"  # the group that is a store of its own: the cube that a model looks at again
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 UNSAFE = ("pickle", "dill", "cloudpickle")
 GREATEST_EDGE = 2**27  # values along one axis; coordinates are read at once
@@ -106,6 +107,30 @@ def found_anywhere(source: Any) -> Any:
     if isinstance(source, zarr.storage.LocalStore):
         return zarr.storage.LocalStore(path.absolute(), read_only=source.read_only)
     return str(path.absolute())
+
+
+def place_beside(store: Any) -> Any:
+    """Name the store in a store that holds the cube which a recipe's model looks at again.
+
+    Raises
+    ------
+    LayoutError
+        A store that has no path or URL.
+    """
+    path = local_path(store)
+    if path is not None:
+        return path / BESIDE
+    if isinstance(store, str):
+        return f"{store.rstrip('/')}/{BESIDE}"
+    raise LayoutError(
+        f"store is a {type(store).__name__}, and the recipe of a model that looks at the cube "
+        "again holds a second store in it; expected a path or a URL. Use kind='cube'"
+    )
+
+
+def is_beside(path: str) -> bool:
+    """Whether what lies at a path of a store is part of the store in it."""
+    return path == BESIDE or path.startswith(f"{BESIDE}/")
 
 
 def open_root(source: Any) -> zarr.Group:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from zarr.abc.store import Store
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import as_store
+from lift_xr.io.create import ROOT, as_store
 from lift_xr.io.embed import holds_model, read_model
 from lift_xr.io.inventory import (
     about,
@@ -19,13 +21,16 @@ from lift_xr.io.inventory import (
     expect_store,
     read_passes,
 )
+from lift_xr.io.origin import reopen
 from lift_xr.io.physics import ask
 from lift_xr.io.recheck import FLAGS, OVERVIEWS, Question, check_task, packing_of
+from lift_xr.io.record import UNREADABLE
 from lift_xr.io.recorded import Faults, Recorded
-from lift_xr.io.repair import mark_damaged
+from lift_xr.io.repair import inside, mark_damaged
 from lift_xr.io.reread import Reader
-from lift_xr.io.store import RECIPE, open_store
-from lift_xr.io.verification import Check, Index, Verification
+from lift_xr.io.seal import read_file
+from lift_xr.io.store import BESIDE, RECIPE, open_store, place_beside
+from lift_xr.io.verification import Check, Failure, Index, Verification
 from lift_xr.models import Model
 from lift_xr.progress import bar
 from lift_xr.scene import BLOCK, expect_scene, raster_of
@@ -47,7 +52,8 @@ def verify(
 ) -> Verification:
     """Re-read a store, shard by shard, and say whether it is what its run wrote.
 
-    Whatever ``shards`` is, the metadata, the coordinates, the record of the run and the presence
+    The cube that a recipe keeps for its model is a store in the store, verified as one. Whatever
+    ``shards`` is, the metadata, the coordinates, the record of the run and the presence
     of every file are checked. Of the shards covered, every file is compared with its checksum, so
     that any changed byte is found; it is decoded, and its values are compared with theirs; the
     overviews are computed again from the level below; and the quality flags are compared with the
@@ -76,7 +82,8 @@ def verify(
         may be one step off, and no more.
     repair
         Mark what is damaged as not written, so that the run can be resumed: the same call with
-        ``write_zarr(..., resume=True)`` writes it again, and nothing else, to the same bytes.
+        ``write_zarr(..., resume=True)`` writes it again, and nothing else, to the same bytes. A
+        damaged model is removed: train the same one again, or load it from its own file.
     progress
         Draw a progress bar in a terminal or notebook.
 
@@ -91,6 +98,8 @@ def verify(
         - *files*, *values*: the shards are what was written, as stored and as decoded;
         - *overviews*: each level is the mean of the one below;
         - *flags*: nodata is flagged where it is and nowhere else;
+        - *mosaic*, of a recipe that keeps its address: it is there, and the same where a few
+          pixels are looked at;
         - *lifted again*: the model makes the same codes of the mosaic;
         - *sensor*: SRF(fused) against the mosaic. Judged where ``consistency`` is "msi" or "both";
         - *cells*: means over the cells of the HSI against the HSI, never judged: they differ by
@@ -119,7 +128,11 @@ def verify(
     files = check_complete(target, passes, faults)
     given = {"msi": msi, "hsi": hsi, "model": model}
     asked: tuple[Question, ...] = ()
-    if not faults.of("metadata") and any(each is not None for each in given.values()):
+    if (
+        not faults.of("metadata")
+        and 0 in passes
+        and any(each is not None for each in given.values())
+    ):
         asked = _questions(store, about(target) or {}, passes, device=device, **given)
     reader, drawn = Reader(target, passes, faults), list(_draw(passes, count, seed))
     with bar("verifying", total=len(drawn), show=progress) as advance:
@@ -129,10 +142,57 @@ def verify(
     covered = {"complete": (files, "files"), "metadata": (metadata, "files")}
     covered |= _covered(reader, drawn)
     checks = [Check(name, *covered[name], faults.of(name)) for name in covered]
-    found = Verification(str(store), (*checks, *(each.answer(faults) for each in asked)))
+    told = {} if faults.blames(ROOT) else _settings(target)
+    if told.get("beside") is not None:
+        checks = _with_beside(checks, store, target, shards=shards, seed=seed, progress=progress)
+    checks += [each.answer(faults) for each in asked]
+    if told.get("address") is not None:
+        checks.append(_check_mosaic(store, told["address"]))
+    found = Verification(str(store), tuple(checks))
     if repair:
         mark_damaged(store, found.failures)
     return found
+
+
+def _settings(target: Store) -> dict[str, Any]:
+    """Read what the root says of how the store was to be made."""
+    settings = (about(target) or {}).get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _with_beside(checks: list[Check], store: Any, target: Store, **how: Any) -> list[Check]:
+    """Verify the store in a store too, and add what is found to the same checks."""
+    root = f"{BESIDE}/{ROOT}"
+    noted = any(each.file == root for check in checks for each in check.failures)
+    if noted or read_file(target, root) is None:  # the root is sealed, or nothing is begun yet
+        return checks
+    try:
+        beside = verify(place_beside(store), **how)
+    except (LayoutError, FileNotFoundError) as error:
+        damaged = Failure("metadata", f"is damaged: {error}", path=BESIDE, file=root)
+        beside = Verification(root, (Check("metadata", 1, "files", (damaged,)),))
+        return [_joined(each, beside) for each in checks]
+    found = tuple(replace(e, failures=tuple(map(inside, e.failures))) for e in beside.checks)
+    return [_joined(each, Verification(root, found)) for each in checks]
+
+
+def _joined(check: Check, beside: Verification) -> Check:
+    """Add to a check what the same one found in the store in the store."""
+    for each in beside.checks:
+        if each.name == check.name:
+            failures = (*check.failures, *each.failures)
+            return replace(check, covered=check.covered + each.covered, failures=failures)
+    return check
+
+
+def _check_mosaic(store: Any, address: Any) -> Check:
+    """Ask whether the mosaic of a recipe lies where it lay, and is the same."""
+    try:
+        reopen(address, recipe=store)
+    except UNREADABLE as error:
+        failure = Failure("mosaic", f"cannot be lifted: {error}")
+        return Check("mosaic", 1, "addresses", (failure,))
+    return Check("mosaic", 1, "addresses")
 
 
 def _expect_shards(shards: Any) -> int | None:

@@ -31,7 +31,7 @@ from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
-from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, place_beside, recipe_of
+from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, read_progress
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import (
@@ -41,7 +41,7 @@ from lift_xr.io.shards import (
     write_lifted,
     write_overview,
 )
-from lift_xr.io.store import ABOUT
+from lift_xr.io.store import ABOUT, place_beside
 from lift_xr.plan import SHARD, Layout, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene

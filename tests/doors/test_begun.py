@@ -195,3 +195,22 @@ def test_a_begun_store_without_its_model_trains_again(files: Files, begun: Path)
     assert "model" not in zarr.open_group(begun, mode="r")
     result = fuse(files, "--out", begun, "--resume")
     assert isinstance(result.exception, AssertionError)
+
+
+@pytest.mark.parametrize("file", ["lift.bias/c/0", "zarr.json", "srf/c/0/0"])
+def test_a_damaged_model_is_removed_and_trained_again(
+    files: Files, tmp_path: Path, file: str
+) -> None:
+    store = shutil.copytree(files["whole.zarr"], tmp_path / "s.zarr")
+    whole = files_of(store)
+    assert (store / "model" / file).exists()
+    (store / "model" / file).unlink()
+    result = run("verify", store, "--repair")
+    assert result.exit_code == 3
+    assert "give --model, or HSI to train it again" in " ".join(result.output.split())
+    result = run("fuse", files["msi.tif"], "--out", store, "--resume", "--shard", 40)
+    assert result.exit_code == 2
+    assert f"no model in {store}" in " ".join(result.output.split())
+    result = fuse(files, "--out", store, "--resume")
+    assert result.exit_code == 0, result.output
+    assert files_of(store) == whole

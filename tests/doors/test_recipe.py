@@ -14,13 +14,16 @@ import pytest
 import rasterio
 import xarray as xr
 import zarr
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import lift_xr
+from lift_xr.cli import main
 from lift_xr.errors import LayoutError
-from lift_xr.io import export, levels, open_scene, status, write_zarr
+from lift_xr.io import export, levels, open_scene, status, verify, write_zarr
+from lift_xr.io.embed import holds_model
 from lift_xr.io.lazy import Decoded, source_of
 from lift_xr.io.lifting import Lifting
 from lift_xr.io.origin import Raster
@@ -551,3 +554,91 @@ def test_parts_write_the_cube_of_a_recipe_too(looking, tmp_path):
 def test_a_recipe_with_a_cube_needs_a_place_that_has_a_name(looking):
     with pytest.raises(LayoutError, match="holds a second store in it; expected a path or a URL"):
         write_zarr(looking, MemoryStore(), kind="recipe")
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@KINDS
+def test_a_recipe_with_a_cube_is_as_it_was_written(looking, tmp_path, kind):
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", msi=kind, shard=128)
+    found = verify(store, shards="all")
+    assert found.ok, str(found)
+    alone = verify(store / "hsi", shards="all")["values"].covered
+    assert found["values"].covered == alone + (10 + 1 if kind == "copy" else 0)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["hsi/0/reflectance/c/0/0/0"],
+        ["hsi/0/reflectance/zarr.json", "hsi/0/x/c/0", "quality/flags/c/1/0"],
+        ["hsi/_progress/0/c/0/0/0/0"],
+        ["hsi/_progress/zarr.json"],
+        ["hsi/zarr.json"],
+    ],
+)
+def test_what_is_damaged_of_the_cube_in_a_recipe_is_named_and_written_again(
+    looking, tmp_path, files
+):
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=128)
+    whole = files_of(store)
+    for file in files:
+        damage(store / file)
+    found = verify(store, shards="all", repair=True)
+    assert {each.file for each in found.failures} == {*files}
+    with pytest.raises(LayoutError, match="is incomplete"):
+        open_scene(store)
+    write_zarr(looking, store, kind="recipe", shard=128, resume=True)
+    assert files_of(store) == whole
+    assert verify(store, shards="all").ok
+
+
+@pytest.mark.parametrize("gone", ["hsi", "hsi/zarr.json"])
+def test_a_cube_that_is_gone_from_a_recipe_is_written_again(looking, tmp_path, gone):
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=128)
+    whole = files_of(store)
+    (store / "hsi/zarr.json").unlink() if gone.endswith("json") else shutil.rmtree(store / gone)
+    found = verify(store, repair=True)
+    assert "hsi/zarr.json is missing" in map(str, found.failures)
+    write_zarr(looking, store, kind="recipe", shard=128, resume=True)
+    assert files_of(store) == whole
+
+
+def test_the_cube_of_another_recipe_does_not_pass_for_its_own(looking, tmp_path):
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=128)
+    write_zarr(open_scene(store / "hsi") * 2, tmp_path / "other.zarr", dtype="float32", shard=128)
+    shutil.rmtree(store / "hsi")
+    shutil.copytree(tmp_path / "other.zarr", store / "hsi")
+    assert "hsi/zarr.json" in {each.file for each in verify(store).failures}
+
+
+def test_verify_asks_whether_the_mosaic_of_an_address_is_there_and_the_same(moved, tmp_path):
+    store, source = moved
+    assert verify(store)["mosaic"].passed
+    shutil.rmtree(source)
+    (failure,) = verify(store).failures
+    assert failure.check == "mosaic"
+    assert "cannot be found" in str(failure)
+    stored(tmp_path, seed=1)
+    (failure,) = verify(store, repair=True).failures
+    assert "has changed: its pixels are others" in str(failure)
+    assert status(store).complete  # nothing of the store is to be written again
+    result = CliRunner().invoke(main, ["verify", str(store)])
+    assert result.exit_code == 3
+    assert "--repair" not in result.output
+    assert "Put the mosaic of the recipe back" in " ".join(result.output.split())
+
+
+def test_a_damaged_model_of_a_recipe_is_removed_whole_and_written_again(folder, tmp_path):
+    store = tmp_path / "r.zarr"
+    shutil.copytree(folder / "copy.zarr", store)
+    (store / "model/lift.bias/c/0").unlink(missing_ok=True)
+    damage(store / "model/srf/c/0/0")
+    verify(store, repair=True)
+    assert not holds_model(store)
+    write_zarr(predicted(folder / "msi.zarr"), store, kind="recipe", shard=128, resume=True)
+    assert files_of(store) == files_of(folder / "copy.zarr")

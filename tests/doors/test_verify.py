@@ -22,7 +22,7 @@ from zarr.storage import MemoryStore
 import lift_xr
 from lift_xr import GridError, LayoutError, SpectralError
 from lift_xr.cli import main
-from lift_xr.io import open_scene, verify, write_zarr
+from lift_xr.io import open_scene, status, verify, write_zarr
 from lift_xr.io.files import ABSENT, key_of_file
 from lift_xr.io.record import all_progress, checksum, done_row
 from lift_xr.io.write import finalize
@@ -373,11 +373,68 @@ def test_what_is_no_run_is_named(tmp_path):
 def test_a_record_without_checksums_of_files_is_refused(store):
     metadata = json.loads((store / "_progress/0/zarr.json").read_text())
     metadata["attributes"]["columns"] = metadata["attributes"]["columns"][:5]
+    metadata["shape"][-1] = metadata["chunk_grid"]["configuration"]["chunk_shape"][-1] = 5
     (store / "_progress/0/zarr.json").write_text(json.dumps(metadata))
     root = zarr.open_group(store, mode="r+", use_consolidated=False)
     root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
     with pytest.raises(LayoutError, match="has no checksums of files"):
         verify(store)
+
+
+def unfinished(store: Path) -> Path:
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
+    return store
+
+
+SPOILT = {
+    "truncated": lambda told: None,
+    "huge": lambda told: told.update(shape=[1, 2**30, 2**30, told["shape"][-1]]),
+    "flat": lambda told: told.update(shape=[9]),
+    "packed": lambda told: told.update(codecs=[*told["codecs"], {"name": "gzip"}]),
+    "coarse": lambda told: told["chunk_grid"]["configuration"].update(chunk_shape=[1, 4, 1, 2**40]),
+    "other": lambda told: told.update(data_type="float64", fill_value=0.0),
+    "no columns": lambda told: told["attributes"].pop("columns"),
+    "few columns": lambda told: told["attributes"]["columns"].pop(3),
+    "outside": lambda told: told["attributes"]["columns"].__setitem__(3, "../../0/reflectance/c"),
+    "numbers": lambda told: told["attributes"]["columns"].__setitem__(3, 7),
+}
+
+
+@pytest.mark.parametrize("spoilt", sorted(SPOILT))
+def test_a_damaged_header_of_the_record_is_named_and_written_again(store, whole, spoilt):
+    file = unfinished(store) / "_progress/0/zarr.json"
+    told = json.loads(file.read_text())
+    SPOILT[spoilt](told)
+    file.write_text(json.dumps(told) if spoilt != "truncated" else file.read_text()[:99])
+    for read in (status, lambda s: write_zarr(scene(), s, shard=SHARD, resume=True)):
+        with pytest.raises(LayoutError, match=r"_progress/0/zarr.json of .*repair=True"):
+            read(store)
+    found = verify(store, shards="all", repair=True)
+    assert [each.file for each in found["metadata"].failures] == ["_progress/0/zarr.json"]
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == files_of(whole)
+
+
+def test_damaged_headers_of_pixels_are_named_in_an_unfinished_store(store, whole):
+    for path in ("0/reflectance", "quality/flags"):
+        file = unfinished(store) / path / "zarr.json"
+        file.write_text(file.read_text()[:99])
+    file = store / "1/reflectance/zarr.json"
+    file.write_text((store / "1/y/zarr.json").read_text())
+    found = verify(store, shards="all", repair=True)
+    assert {each.file for each in found["metadata"].failures} == {
+        f"{path}/zarr.json" for path in ("0/reflectance", "1/reflectance", "quality/flags")
+    }
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == files_of(whole)
+
+
+def test_a_row_of_the_record_that_is_cut_short_is_an_error_that_names_the_record(store):
+    row = unfinished(store) / "_progress/0/c/0/1/0/0"
+    row.write_bytes(row.read_bytes()[:9])
+    with pytest.raises(LayoutError, match=r"_progress/0 of .* rows of another length"):
+        status(store)
 
 
 # --------------------------------------------------------------------------------- the command line
@@ -395,6 +452,12 @@ def test_the_command_says_what_it_checked(fused, model, tmp_path):
     for check in (*CHECKS, "cells"):
         assert check in result.output
     assert "correlation" in result.output
+
+
+def test_the_command_takes_the_model_of_a_store(fused):
+    result = run(fused, "--model", fused, "--shards", 1)
+    assert result.exit_code == 0, result.output
+    assert "Needs --model" not in run("--help").output
 
 
 def test_the_command_names_what_is_damaged_and_says_how_to_put_it_right(store):
