@@ -128,11 +128,7 @@ def verify(
     files = check_complete(target, passes, faults)
     given = {"msi": msi, "hsi": hsi, "model": model}
     asked: tuple[Question, ...] = ()
-    if (
-        not faults.of("metadata")
-        and 0 in passes
-        and any(each is not None for each in given.values())
-    ):
+    if not faults.of("metadata") and any(each is not None for each in given.values()):
         asked = _questions(store, about(target) or {}, passes, device=device, **given)
     reader, drawn = Reader(target, passes, faults), list(_draw(passes, count, seed))
     with bar("verifying", total=len(drawn), show=progress) as advance:
@@ -231,6 +227,11 @@ def _questions(
         raise LayoutError(
             f"{store} is a recipe, which is lifted whenever it is read; expected a store of pixels "
             "to compare with scenes. Leave out msi, hsi and model"
+        )
+    if 0 not in passes:
+        raise LayoutError(
+            f"{store} has no record of full resolution; expected one, to compare its pixels with "
+            "scenes. Leave out msi, hsi and model, or resume the run that wrote it"
         )
     opened = open_store(store, variable=None, block=BLOCK)
     scene = expect_scene(raster_of(opened, name="store"), name="store")

@@ -568,7 +568,8 @@ def test_a_recipe_with_a_cube_is_as_it_was_written(looking, tmp_path, kind):
     found = verify(store, shards="all")
     assert found.ok, str(found)
     alone = verify(store / "hsi", shards="all")["values"].covered
-    assert found["values"].covered == alone + (10 + 1 if kind == "copy" else 0)
+    assert alone > 0
+    assert (found["values"].covered > alone) == (kind == "copy")
 
 
 @pytest.mark.parametrize(
