@@ -69,8 +69,8 @@ def unmix(
     >>> recipe = lift_xr.MorphRecipe(endmembers=5, steps=50)
     >>> model = lift_xr.fit(scene.hsi, scene.srf, method=recipe)
     >>> maps = lift_xr.unmix(model, scene.msi)
-    >>> maps.sizes
-    Frozen({'endmember': 5, 'y': 320, 'x': 320, 'band': 50})
+    >>> maps["abundances"].sizes
+    Frozen({'endmember': 5, 'y': 320, 'x': 320})
     >>> table = maps["endmembers"].to_pandas()  # to_csv writes it
     """
     maps = model.maps

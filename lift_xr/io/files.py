@@ -59,7 +59,8 @@ def names_of_files(path: str, layout: Layout) -> tuple[str, ...]:
     >>> names_of_files("0/reflectance", Layout.of(shape, "uint16", shard=256))
     ('0/reflectance/c',)
     >>> names_of_files("1/reflectance", Layout.of(shape, "uint16", shard=640))
-    ('1/reflectance/c/0/0/0', '1/reflectance/c/0/0/1')
+    ('1/reflectance/c/0/0/0', '1/reflectance/c/0/0/1',
+     '1/reflectance/c/0/1/0', '1/reflectance/c/0/1/1')
     """
     if layout.sharded:
         return (path + CHUNKS,)

@@ -115,7 +115,7 @@ def plan(
     >>> foreseen.shards, foreseen.tasks
     (1254, 1283)
     >>> foreseen.bytes_per_task
-    845414400
+    537318400
     """
     shard, dtype = expect_edge(shard), expect_dtype(dtype)
     fused = predict(model, msi, hsi=hsi, device=device)

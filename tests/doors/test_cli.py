@@ -159,7 +159,7 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["demo", "--seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
         (["fit", "h", "--srf", "rgb", "--seed", "-1", "--out", "m"], "-1 is not in the range"),
         (["fuse", "a", "b", "--seed", str(2**32), "--out", "f"], "is not in the range"),
-        (["fuse", "a", "--model", ".", "--out", "f"], ". is a folder; expected a file"),
+        (["fuse", "a", "--model", ".", "--out", "f"], "--out f is, holds or lies in ., which"),
         (["fuse", "a", "b", "--alpha", "no", "--out", "f"], "'no' is not one of"),
         (["fuse", "a", "b", "--out", "f", "--method", "best"], "'best' is not one of"),
     ],

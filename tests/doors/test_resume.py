@@ -185,7 +185,7 @@ def test_sigterm_finishes_the_shards_in_flight_and_resume_does_the_others(tmp_pa
     assert files_of(store) == whole
 
 
-def test_ctrl_c_works_in_one_thread_and_handlers_are_put_back(tmp_path):
+def test_ctrl_c_works_in_one_thread_and_handlers_are_put_back(tmp_path, ctrl_c_is_heard):
     before = signal.getsignal(signal.SIGINT)
     lazy = scene()
     told = lazy.copy(
@@ -194,6 +194,14 @@ def test_ctrl_c_works_in_one_thread_and_handlers_are_put_back(tmp_path):
     with pytest.raises(Interrupted, match="stopped with 9 of 10 shards left"):
         write_zarr(told, tmp_path / "s.zarr", shard=SHARD)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Shells start what runs in the background with Ctrl-C ignored, and so it would stay."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt_once(block: np.ndarray) -> np.ndarray:
