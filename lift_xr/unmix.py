@@ -59,8 +59,9 @@ def unmix(
     -----
     Spectra are :math:`x = E^T a`: without a constraint, ``xr.dot(maps.abundances,
     maps.endmembers)`` is what ``predict`` gives. Without one, abundances may be negative, and need
-    not add up to one; they are scaled so that they nearly do. With one they obey it, and the MSI
-    is obeyed by the spectra alone.
+    not add up to one; they are scaled so that they nearly do: write them with ``dtype="float32"``,
+    because packed numbers are clipped to the range of the training pixels. With one they obey it,
+    and the MSI is obeyed by the spectra alone.
 
     Examples
     --------

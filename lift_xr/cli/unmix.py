@@ -73,7 +73,7 @@ def unmix(
     from lift_xr.unmix import unmix as maps_of
 
     expect_apart({"--out": out, "--csv": csv}, (msi, hsi, str(model)))
-    if csv is not None and csv.exists() and not (overwrite or resume):
+    if csv is not None and csv.exists() and not (overwrite or resume or part):
         raise Refused("FileExistsError", f"{csv} already exists. Pass --overwrite to replace it")
     fitted = load_model(model)
     with connected(scheduler), leaving(f"{out} is not complete. Run again with --resume"):
@@ -81,7 +81,9 @@ def unmix(
         maps = maps_of(fitted, open_scene(msi, alpha=alpha), hsi=cube, device=device)
         if csv is not None:
             table_of(maps).to_csv(csv)
-        write(maps, out, part=part, resume=resume, overwrite=overwrite, progress=not quiet)
+        # Abundances without a constraint lie anywhere: packed, they would be clipped.
+        settings: dict[str, Any] = {"dtype": "float32", "overwrite": overwrite}
+        write(maps, out, part=part, resume=resume, progress=not quiet, **settings)
     count = maps.sizes["endmember"]
     say(f"wrote {out}: {count} maps; look at it with `lift-xr info {out}`", quiet=quiet)
 
