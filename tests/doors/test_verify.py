@@ -307,7 +307,11 @@ def test_without_consistency_the_sensor_is_told_and_not_judged(tmp_path):
 
 
 def test_a_mosaic_of_another_day_is_found(fused, model):
-    tuesday = msi(seed=8).chunk(y=40)  # in memory, in blocks: nothing to tell inputs apart by
+    tuesday = msi(seed=8)
+    with pytest.raises(LayoutError, match="expected the mosaic it was made from"):
+        verify(fused, msi=tuesday.chunk(y=40), model=model)
+    made = dask.delayed(tuesday.to_numpy)()  # made up when asked for: nothing tells it apart
+    tuesday = tuesday.copy(data=da.from_delayed(made, tuesday.shape, tuesday.dtype))
     found = verify(fused, msi=tuesday, model=model, shards="all")
     assert {failure.check for failure in found.failures} == {"lifted again", "sensor"}
     assert len(found["lifted again"].failures) == 9
