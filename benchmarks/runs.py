@@ -1,23 +1,26 @@
 """Train a method on a degraded scene and keep what came out: one CSV per method, resumable.
 
-Every result is measured in a process of its own, so that its memory is its own.
+Every result is measured in a process of its own, on one thread, so that its memory and its seconds
+are its own; as many run side by side as there are cores.
 """
 
 from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import resource
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import published
+import torch
 import xarray as xr
 from methods import find, sees_hsi
 from real_scenes import RESULTS, scenes
@@ -37,21 +40,53 @@ def run_missing(rows: list[dict], method: str, seeds: Iterable[int]) -> list[dic
     done = [each for each in read(path) if not each.get("note")]  # refused rows are tried again
     known = {identity(each): each for each in done}
     rows = [PROTOCOL | row for row in rows]
-    wanted = [(stands_for(row, method), seed) for row in rows for seed in seeds]
-    for number, (row, seed) in enumerate(wanted, 1):
-        if identity(row | {"seed": seed}) in known:
-            continue
-        done.append(measure(row, method, seed))
-        known[identity(done[-1])] = done[-1]
+    seeds = list(seeds)
+    wanted = {
+        identity(each): each
+        for row in rows
+        for seed in seeds
+        for each in [stands_for(row, method) | {"seed": seed}]
+    }
+    missing = [each for name, each in wanted.items() if name not in known]
+    for number, found in enumerate(side_by_side(missing, method), 1):
+        done.append(found)
+        known[identity(found)] = found
         write(path, done)
-        told = [f"{done[-1][name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
-        place = [row[key] for key in KEY]
-        print(method, f"{number}/{len(wanted)}", *place, seed, *told, done[-1]["note"], flush=True)
+        told = [f"{found[name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
+        print(
+            method, f"{number}/{len(missing)}", *identity(found), *told, found["note"], flush=True
+        )
     return [
         known[identity(stands_for(row, method) | {"seed": seed})] | {key: row[key] for key in KEY}
         for row in rows
         for seed in seeds
     ]
+
+
+def side_by_side(rows: list[dict], method: str) -> Iterator[dict]:
+    """Measure rows, as many at a time as there are cores, and give each when it is done."""
+    waiting = iter(sorted(rows, key=training_pixels, reverse=True))  # the longest not at the end
+    running: dict[Connection, tuple[dict, multiprocessing.process.BaseProcess]] = {}
+    while True:
+        while len(running) < cores() and (row := next(waiting, None)) is not None:
+            reply, child = begin(row, method)
+            running[reply] = row, child
+        if not running:
+            return
+        for reply in wait(list(running)):
+            assert isinstance(reply, Connection)
+            yield measured_by(reply, *running.pop(reply))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def training_pixels(row: dict) -> int:
+    """What the time of a row depends on most."""
+    sizes = load(row["scene"]).sizes
+    return (sizes["y"] // int(row["ratio"])) * (sizes["x"] // int(row["ratio"]))
 
 
 def stands_for(row: dict, method: str) -> dict:
@@ -69,7 +104,7 @@ def stands_for(row: dict, method: str) -> dict:
     return row | {"psf": "any", "kernels": "any", "ratio": min(alike)}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def load(name: str) -> xr.DataArray:
     """One scene without its bad bands: the largest part of it that lacks no pixel."""
     cube = scenes().load(name)
@@ -98,26 +133,34 @@ def largest(valid: np.ndarray) -> tuple[slice, slice]:
     return found
 
 
-def measure(row: dict, method: str, seed: int) -> dict:
+def begin(row: dict, method: str) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """Have a child train on one degraded scene and score the lifted MSI against the truth."""
     load(row["scene"])  # here, so that children share it
     ours, theirs = multiprocessing.Pipe(duplex=False)
     context = multiprocessing.get_context("fork")  # nothing has computed here, so no thread is lost
-    child = context.Process(target=answer, args=(theirs, row, method, seed))
+    child = context.Process(target=answer, args=(theirs, row, method, int(row["seed"])))
     child.start()
     theirs.close()
+    return ours, child
+
+
+def measured_by(
+    reply: Connection, row: dict, child: multiprocessing.process.BaseProcess
+) -> dict[str, Any]:
+    """Take what a child found; a note where it ended without a word."""
     try:
-        found = ours.recv()
+        found = reply.recv()
     except EOFError:
         found = {"note": "its process ended"}
     child.join()
     empty = dict.fromkeys((*SCORES, *COSTS), float("nan"))
-    return {key: row[key] for key in KEY} | {"seed": seed, "note": "", **empty, **found}
+    return {key: row[key] for key in (*KEY, "seed")} | {"note": "", **empty, **found}
 
 
 def answer(reply: Connection, row: dict, method: str, seed: int) -> None:
     """Measure one result and send it; what a method refuses is sent as a note."""
     warnings.simplefilter("ignore")  # one band says little, and other things known here
+    torch.set_num_threads(1)
     try:
         reply.send(measured(row, method, seed))
     except Exception as error:  # a long run goes on with the next row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,16 @@ from lift_xr.beside import as_ordered, expect_aligned
 from lift_xr.footprint import Footprint, Place, brightness, darkness, usual_brightness
 from lift_xr.grid import Grid, compare, origin_in_pixels
 from lift_xr.kernel import DenseNetwork
+from lift_xr.models import Seen
 from lift_xr.models.backprojection import BackProjection, agree
 from lift_xr.pointspread import PointSpread, estimate_point_spread, reach_of, residual_of
+from lift_xr.window import Window
 
 MOST_CELLS = 1 << 14  # of a scene that is looked at as a whole
 MOST_PIXELS = 1 << 22  # under them
 SIDE = 24  # cells of a place, where there are more
 SPOTS = 3  # places along y and x
+MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
 MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
@@ -128,30 +131,76 @@ def _implausible(given: float, estimated: float) -> str | None:
 
 
 def agreeing(
-    sight: Sight | str, trained: Mapping[str, Any], response: npt.NDArray[np.float64]
-) -> tuple[DenseNetwork | BackProjection, dict[str, Any]]:
+    sight: Sight | str,
+    trained: Mapping[str, Any],
+    response: npt.NDArray[np.float64],
+    *,
+    learn_again: Callable[[Seen], Mapping[str, Any]] | None,
+    seed: int,
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """What was trained, made to agree with the cube where that can be shown to help.
+
+    Parameters
+    ----------
+    learn_again
+        Trains once more, on pixels of the mosaic too; None for methods that do not. What it gives
+        is taken where it leaves a smaller error in cells held out.
 
     Returns
     -------
-    DenseNetwork or BackProjection, dict
-        The network alone, with a warning, where it cannot; and what to say of it in the model.
+    trained, dict
+        The network as it was, with a warning, where it cannot; and what to say of it in the model.
     """
-    network = trained["network"]
     if isinstance(sight, str):
-        return network, _fallen_back(sight, {})
-    if not isinstance(network, DenseNetwork):
-        return network, _fallen_back("the method's spectra are mixtures and stay so", sight.about)
-    made, errors = agree(network, trained["gain"], response, sight.footprint, sight.places)
-    told = sight.about | errors
+        return trained, _fallen_back(sight, {})
+    if not isinstance(trained["network"], DenseNetwork):
+        return trained, _fallen_back("the method's spectra are mixtures and stay so", sight.about)
+    made, errors = _agree(trained, response, sight)
     if made is None or errors["kept"] > MOST_KEPT:
         reason = (
             f"the cells of the cube, {errors['known_cells']}, say little about one another that "
             f"the network did not know: {errors['kept']:.1%} of its squared error remain, expected "
             f"{MOST_KEPT:.0%} or less"
         )
-        return network, _fallen_back(reason, told)
-    return made, {"consistency": "both", "agreement": told}
+        return trained, _fallen_back(reason, sight.about | errors)
+    if learn_again is not None:
+        again = learn_again(likely(made, sight, seed=seed))
+        better, left = _agree(again, response, sight)
+        if better is not None and left["error"] < errors["error"]:
+            trained, made, errors = again, better, left | {"learnt_again": True}
+    told = sight.about | {"learnt_again": False} | errors
+    return {**trained, "network": made}, {"consistency": "both", "agreement": told}
+
+
+def _agree(
+    trained: Mapping[str, Any], response: npt.NDArray[np.float64], sight: Sight
+) -> tuple[BackProjection | None, dict[str, Any]]:
+    network: DenseNetwork = trained["network"]
+    return agree(network, trained["gain"], response, sight.footprint, sight.places)
+
+
+def likely(made: BackProjection, sight: Sight, *, seed: int) -> Seen:
+    """Pixels of the places, drawn at random, with the spectra that the cube makes likely."""
+    random = np.random.default_rng(seed)
+    each = MOST_SEEN // len(sight.places)
+    drawn = [_drawn(made, place, each, random) for place in sight.places]
+    msi, spectra = (np.concatenate(side) for side in zip(*drawn, strict=True))
+    return Seen(msi, spectra)
+
+
+def _drawn(
+    made: BackProjection, place: Place, count: int, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """At most ``count`` pixels (pixel, msi_band) under the cells of a place, and their spectra."""
+    margin = place.margin
+    cells = np.pad(place.hsi, [(0, 0), *[(margin, margin)] * 2], constant_values=np.nan)
+    inside = (slice(None), *[slice(margin * made.ratio, -margin * made.ratio or None)] * 2)
+    msi = place.msi[inside].reshape(len(place.msi), -1)
+    lifted = made(place.msi, prior=Window(cells, made.ratio, (0, 0)))[inside]
+    spectra = lifted.reshape(len(lifted), -1)
+    there = np.flatnonzero(np.isfinite(msi).all(axis=0) & np.isfinite(spectra).all(axis=0))
+    chosen = np.sort(random.permutation(there)[:count])
+    return msi[:, chosen].T.astype("float32"), spectra[:, chosen].T.astype("float32")
 
 
 def _fallen_back(reason: str, told: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
+import dask
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.delayed import Delayed
 
 from lift_xr import srf as responses
 from lift_xr.agreement import Sight, agreeing, look
@@ -24,7 +26,16 @@ from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models import Method, Model, MorphRecipe, Pairs, expect_method, name_of, train_method
+from lift_xr.models import (
+    Method,
+    Model,
+    MorphRecipe,
+    Pairs,
+    Seen,
+    expect_method,
+    name_of,
+    train_method,
+)
 from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.base import fitted_parts
 from lift_xr.models.mixture import Mixture
@@ -207,26 +218,31 @@ def fit(
         sight = look(cube, radiometry.apply(mosaic), matrix, psf=kernel)
         trainable = sight.even(cube) if isinstance(sight, Sight) else cube
     pixels = with_coarser(trainable.data) if beside else trainable.data
-    with bar(f"training {name}", total=1, show=progress) as advance:
-        trained = run_as_one_task(
-            train_on_sample,
-            draw_pixels(pixels, count=_count(chosen), seed=seed),
-            report=lambda step, steps, _loss: advance(step / steps),
-            method=method,
-            beside=beside,
-            srf=matrix.to_numpy(),
-            units=str(cube.attrs.get("units", "")),
-            bands=cube["band"].to_numpy().tolist(),
-            projected=projected,
-            seed=seed,
-            device=device,
-        )
+    drawn = draw_pixels(pixels, count=_count(chosen), seed=seed)
+    if sight is not None:
+        (drawn,) = dask.persist(drawn)  # it may be learnt from twice
+
+    learn = _learner(
+        name,
+        drawn,
+        progress=progress,
+        method=method,
+        beside=beside,
+        srf=matrix.to_numpy(),
+        units=str(cube.attrs.get("units", "")),
+        bands=cube["band"].to_numpy().tolist(),
+        projected=projected,
+        seed=seed,
+        device=device,
+    )
+    trained = learn(None)
+    told: dict[str, Any] = {}
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
     if mosaic is not None and sight is None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-    told: dict[str, Any] = {}
     if sight is not None:
-        trained["network"], told = agreeing(sight, trained, matrix.to_numpy())
+        again = learn if chosen.learns_again else None
+        trained, told = agreeing(sight, trained, matrix.to_numpy(), learn_again=again, seed=seed)
     about = {
         "method": name,
         "consistency": told.pop("consistency", "msi" if projected else "none"),
@@ -309,6 +325,25 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
     return mosaic
 
 
+def _learner(
+    name: str, drawn: Delayed, *, progress: bool, **settings: Any
+) -> Callable[[Seen | None], Mapping[str, Any]]:
+    """Trains on the cube's pixels, and on the mosaic's where it is given any, under a bar."""
+
+    def learn(seen: Seen | None) -> Mapping[str, Any]:
+        title = f"training {name}" if seen is None else f"training {name} on the mosaic too"
+        with bar(title, total=1, show=progress) as advance:
+            return run_as_one_task(
+                train_on_sample,
+                drawn,
+                report=lambda step, steps, _loss: advance(step / steps),
+                seen=seen,
+                **settings,
+            )
+
+    return learn
+
+
 def train_on_sample(
     sample: Sample,
     *,
@@ -320,12 +355,13 @@ def train_on_sample(
     seed: int,
     device: str,
     beside: bool = False,
+    seen: Seen | None = None,
     report: Any = None,
 ) -> dict[str, Any]:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
     sample, prior = split(sample, srf.shape[1]) if beside else (sample, None)
     _expect_sample(sample, bands)
-    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior)
+    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior, seen)
     network, history = train_method(
         method, pairs, seed=seed, device=find_device(device), report=report
     )

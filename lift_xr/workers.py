@@ -13,6 +13,8 @@ from dask.delayed import Delayed
 Result = TypeVar("Result")
 Report = Callable[[int, int, float], None]
 
+LARGE = 1_000_000  # bytes
+
 
 def run_as_one_task(
     function: Callable[..., Result], data: Delayed, *, report: Report | None = None, **settings: Any
@@ -21,7 +23,8 @@ def run_as_one_task(
 
     Without a distributed client it runs in this process. With one, ``data`` is computed on the
     cluster and stays there, and the task goes to a worker that advertises a ``GPU`` resource if
-    any does: asking for a resource that nobody has would wait for ever.
+    any does: asking for a resource that nobody has would wait for ever. Large settings are sent by
+    themselves, since a graph that holds them would go through the scheduler.
     """
     client = find_client()
     if client is None:
@@ -29,12 +32,19 @@ def run_as_one_task(
         return function(local, report=report, **settings)
     remote = client.compute(data)
     resources = {"GPU": 1} if has_gpu_worker(client) else None
+    settings = {name: _sent(client, each) for name, each in settings.items()}
     with _listening(client, report) as distant:
         future = client.submit(
             function, remote, report=distant, resources=resources, pure=False, **settings
         )
         result: Result = future.result()
     return result
+
+
+def _sent(client: Any, setting: Any) -> Any:
+    """Hand a large setting to the cluster; leave a small one as it is."""
+    large = getattr(setting, "nbytes", 0) > LARGE
+    return client.scatter(setting, hash=False) if large else setting
 
 
 def find_client() -> Any | None:

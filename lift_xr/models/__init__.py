@@ -8,7 +8,7 @@ from typing import Any
 
 from lift_xr.models.base import Model, load_model
 from lift_xr.models.mixture import MorphRecipe
-from lift_xr.models.pairs import Pairs
+from lift_xr.models.pairs import Pairs, Seen
 
 __all__ = [
     "METHODS",
@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "MorphRecipe",
     "Pairs",
+    "Seen",
     "expect_method",
     "load_model",
     "name_of",
@@ -36,10 +37,12 @@ class Method:
     """Whether every pixel of the cube is trained on, rather than a sample."""
     pan_prior: bool = False
     """Whether a mosaic of one band is lifted with the cube beside it."""
+    learns_again: bool = False
+    """Whether it can learn from pixels of the mosaic too, once these have likely spectra."""
 
 
 METHODS = {
-    "sin": Method("sin", "SinRecipe", "fit_sin"),
+    "sin": Method("sin", "SinRecipe", "fit_sin", learns_again=True),
     "sin-paper": Method("sin", "SinPaperRecipe", "fit_sin_paper", projects=False, whole_image=True),
     "morph": Method("morph", "MorphRecipe", "fit_morph", pan_prior=True),
     "morph-paper": Method(

@@ -293,6 +293,7 @@ def agree(
         "known_cells": tuned.cells,
         "components": int(tuned.kept.sum()),
         "kept": float(after / max(before, 1e-300)),
+        "error": float(np.sqrt(after / max(tuned.cells, 1) / network.bands)),
         "doubt": float(np.sqrt(doubt)),
     }
     if not tuned.kept.any():

@@ -11,6 +11,27 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """Pixels of the mosaic itself, and what they are likely to be.
+
+    Attributes
+    ----------
+    msi
+        (pixel, msi_band), finite, harmonised.
+    spectra
+        (pixel, band), finite: estimates that the cube's cells had a say in.
+    """
+
+    msi: npt.NDArray[np.float32]
+    spectra: npt.NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both."""
+        return self.msi.nbytes + self.spectra.nbytes
+
+
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """Pixels of the cube and the response they are seen through, in the cube's units.
 
@@ -28,6 +49,8 @@ class Pairs:
     prior
         (pixel, phase, band), finite: what coarser cubes, interpolated, say of each pixel; None
         where the method does not look at the cube again.
+    seen
+        Pixels of the mosaic to learn from as well; None where there are none.
     """
 
     hsi: npt.NDArray[np.float32]
@@ -35,6 +58,7 @@ class Pairs:
     units: str
     beside: npt.NDArray[np.float32] | None = None
     prior: npt.NDArray[np.float32] | None = None
+    seen: Seen | None = None
 
     @property
     def msi(self) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models.pairs import Moments, Pairs
+from lift_xr.models.pairs import Moments, Pairs, Seen
 from lift_xr.training import OneCycle, Report, WarmCosine, reproducible, to_tensor, train
 
 SLOPE = 0.3  # of the leaky ReLU, as published
@@ -194,7 +194,7 @@ def train_inversion(
 
         history = train(
             network,
-            extrapolated_batches(pairs, space, chosen, random),
+            batches(pairs, space, chosen, random),
             steps=chosen.steps,
             schedule=chosen.schedule,
             # fused: one call for all weights, where calls are what small steps spend time on
@@ -261,6 +261,38 @@ class Whitening:
         """A network in these coordinates as one in the cube's units."""
         scaled = network.after(1 / self.msi_scale, -self.msi_mean / self.msi_scale)
         return scaled.then(self.basis.T, self.mean)
+
+
+def batches(pairs: Pairs, space: Whitening, recipe: SinRecipe, random: torch.Generator) -> Draw:
+    """Mini-batches of the cube, joined by as many pixels of the mosaic where these are known."""
+    of_cube = extrapolated_batches(pairs, space, recipe, random)
+    if pairs.seen is None:
+        return of_cube
+    of_mosaic = seen_batches(pairs.seen, space, recipe, random)
+
+    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+        one, other = of_cube(), of_mosaic()
+        return torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]])
+
+    return draw
+
+
+def seen_batches(seen: Seen, space: Whitening, recipe: SinRecipe, random: torch.Generator) -> Draw:
+    """Shuffled mini-batches of the mosaic's own pixels, in training coordinates."""
+    assert recipe.batch is not None
+    inputs, outputs = (
+        to_tensor(side, random.device.type)
+        for side in (space.inputs(seen.msi), space.outputs(seen.spectra))
+    )
+    order = shuffled(len(inputs), recipe.batch, random)
+
+    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = next(order)
+        msi = inputs[chosen]
+        noise = torch.randn(msi.shape, generator=random, device=random.device)
+        return msi + recipe.input_noise * noise, outputs[chosen]
+
+    return draw
 
 
 def extrapolated_batches(
