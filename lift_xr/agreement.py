@@ -27,6 +27,7 @@ MOST_PIXELS = 1 << 22  # under them
 SIDE = 24  # cells of a place, where there are more
 SPOTS = 3  # places along y and x
 MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
+NO_WORSE = 1.01  # times the error in cells held out, for a network that saw the mosaic too
 MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
@@ -144,7 +145,7 @@ def agreeing(
     ----------
     learn_again
         Trains once more, on pixels of the mosaic too; None for methods that do not. What it gives
-        is taken where it leaves a smaller error in cells held out.
+        is taken unless it leaves a larger error in cells held out.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def agreeing(
     if learn_again is not None:
         again = learn_again(likely(made, sight, seed=seed))
         better, left = _agree(again, response, sight)
-        if better is not None and left["error"] < errors["error"]:
+        if better is not None and left["error"] <= NO_WORSE * errors["error"]:
             trained, made, errors = again, better, left | {"learnt_again": True}
     told = sight.about | {"learnt_again": False} | errors
     return {**trained, "network": made}, {"consistency": "both", "agreement": told}

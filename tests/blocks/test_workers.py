@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import dask
+import numpy as np
 import pytest
 from dask.delayed import delayed
 from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker
@@ -47,6 +48,16 @@ def test_progress_on_a_worker_is_heard_here(mixed: Client) -> None:
     told: list[tuple[int, int, float]] = []
     run_as_one_task(where, delayed(1), report=lambda *step: told.append(step), add=0)
     assert told == [(1, 3, 0.5), (2, 3, 0.5), (3, 3, 0.5)]
+
+
+def test_large_settings_travel_by_themselves(mixed: Client) -> None:
+    """A graph that held them would be warned of, and warnings are errors here."""
+    large = np.arange(4_000_000.0)
+    assert run_as_one_task(total, delayed(1), numbers=large) == large.sum() + 1
+
+
+def total(number: int, *, report: Callable | None, numbers: np.ndarray) -> float:
+    return float(numbers.sum() + number)
 
 
 def test_an_error_on_a_worker_is_raised_here_as_it_was(mixed: Client) -> None:

@@ -108,6 +108,14 @@ def test_the_point_spread_may_be_given() -> None:
     assert abs(given - error(fused())) < 0.3
 
 
+def test_the_network_learns_from_the_mosaic_when_that_serves_the_cube() -> None:
+    hsi, msi = pair()
+    learnt = fitted(method="sin")
+    assert learnt.about["agreement"]["learnt_again"]
+    assert not model().about["agreement"]["learnt_again"]  # the linear method cannot
+    assert error(lift_xr.predict(learnt, msi, hsi=hsi).to_numpy()) < error(alone()) - 3
+
+
 def test_a_model_that_looks_at_the_cube_is_saved_and_loaded(tmp_path: Path) -> None:
     hsi, msi = pair()
     model().save(tmp_path / "both.lift")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from lift_xr.models import Pairs, expect_method, train_method
+from lift_xr.models import Pairs, Seen, expect_method, train_method
 from lift_xr.models.projection import kalman_gain, obey_msi
 from lift_xr.models.sin import (
     SinPaperRecipe,
@@ -177,6 +178,23 @@ def test_batches_lie_on_the_far_side_of_the_neighbour() -> None:
     middle = np.abs(reach[np.arange(len(pixel)), pixel] + 0.5)
     assert middle.min() > 0.49
     assert middle.max() < 0.51 + recipe.extrapolation
+
+
+def test_pixels_of_the_mosaic_are_learnt_from_beside_those_of_the_cube() -> None:
+    """Where the cube has no pixel, only the mosaic's can say what colours mean."""
+    known = pairs()
+    dark = known.hsi.mean(axis=1) < 0.55
+    other = known.hsi[~dark][:, ::-1]  # what no pixel of the cube suggests
+    bright = Seen(known.msi[~dark], np.ascontiguousarray(other))
+    recipe = SinRecipe(steps=400, batch=64, decay=0.01, extrapolation=0.0)
+    alone = replace(known, hsi=known.hsi[dark])
+    found = [
+        fit_sin(each, recipe, seed=0, device="cpu", report=None)[0]
+        for each in (alone, replace(alone, seen=bright))
+    ]
+    errors = [np.abs(lift(each, bright.msi) - bright.spectra).mean() for each in found]
+    assert errors[1] < 0.3 * errors[0]
+    assert np.abs(lift(found[1], alone.msi) - alone.hsi).mean() < 0.1 * errors[0]
 
 
 def test_every_pixel_is_drawn_before_any_comes_again() -> None:
