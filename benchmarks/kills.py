@@ -135,9 +135,16 @@ def kill_one_part(place: Place, moment: float, *, which: int) -> int | None:
     return in_flight if in_time else None
 
 
-def kill_one_worker(place: Place, moment: float, *, which: int, client: Any) -> int | None:
+def kill_one_worker(place: Place, moment: float, *, which: int) -> int | None:
     """Kill a worker of a cluster while a run goes on: it finishes by itself."""
-    client.wait_for_workers(2)
+    with (
+        two_workers() as client
+    ):  # anew: a worker that is killed while it starts does not come back
+        return kill_one_of(client, place, moment, which=which)
+
+
+def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> int | None:
+    """Kill one of the workers at a moment of the run."""
     pids = sorted(client.run(os.getpid).values())
     left = list[int]()
     over = threading.Event()
@@ -154,6 +161,13 @@ def kill_one_worker(place: Place, moment: float, *, which: int, client: Any) -> 
     over.set()
     killer.join()
     return left[0] if left else None
+
+
+KILLS: dict[str, Callable[..., int | None]] = {
+    "run": lambda place, moment, which: kill_whole_run(place, moment),
+    "worker": kill_one_worker,
+    "part": kill_one_part,
+}
 
 
 def main() -> None:
@@ -177,8 +191,7 @@ def main() -> None:
         for number, mode in enumerate(modes):
             kills = told.kills // len(modes) + (number < told.kills % len(modes))
             moments = random.Random(f"{told.seed} {mode}")
-            with killing(mode) as kill:
-                outcomes = trials(kill, place, whole, shards, kills=kills, moments=moments)
+            outcomes = trials(KILLS[mode], place, whole, shards, kills=kills, moments=moments)
             print(row(mode, outcomes), flush=True)
 
 
@@ -193,13 +206,8 @@ def prepare(folder: Path, edge: int, shard: int) -> Path:
 
 
 @contextlib.contextmanager
-def killing(mode: str) -> Any:
-    """Make ready to be killed in one way."""
-    if mode != "worker":
-        yield {"run": lambda place, moment, which: kill_whole_run(place, moment)}.get(
-            mode, kill_one_part
-        )
-        return
+def two_workers() -> Any:
+    """A client of a cluster with two workers."""
     from distributed import Client, LocalCluster
 
     with (
@@ -211,7 +219,8 @@ def killing(mode: str) -> Any:
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield partial(kill_one_worker, client=client)
+        client.wait_for_workers(2, timeout=60)
+        yield client
 
 
 def trials(
