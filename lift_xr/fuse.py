@@ -155,8 +155,9 @@ def fit(
         ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
         noise; ``"both"`` also makes it agree with the cube at the cube's own resolution, which
         needs ``msi``, on a grid of which each cell is a whole number of pixels, and ``hsi`` again
-        in :func:`predict`; ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
-        published, whatever is asked.
+        in :func:`predict`; ``"sin"`` is then trained a second time, on pixels of the mosaic too,
+        with the spectra that the cube makes likely for them. ``"none"`` leaves the network's
+        answer. ``"sin-paper"`` has none, as published, whatever is asked.
     psf : (y, x), MSI pixels
         For ``consistency="both"``: the point spread of the cube's sensor, the mean over a cell
         coming on top, as in :func:`degrade`. None estimates it from the pair.
