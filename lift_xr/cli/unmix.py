@@ -79,11 +79,10 @@ def unmix(
     with connected(scheduler), leaving(f"{out} is not complete. Run again with --resume"):
         cube = beside(fitted, hsi)
         maps = maps_of(fitted, open_scene(msi, alpha=alpha), hsi=cube, device=device)
-        if csv is not None:
-            table_of(maps).to_csv(csv)
-        # Abundances without a constraint lie anywhere: packed, they would be clipped.
-        settings: dict[str, Any] = {"dtype": "float32", "overwrite": overwrite}
-        write(maps, out, part=part, resume=resume, progress=not quiet, **settings)
+        settings: dict[str, Any] = {"overwrite": overwrite, "progress": not quiet}
+        write(maps, out, part=part, resume=resume, **settings)
+    if csv is not None and (part is None or part[0] <= 1):  # the same table, whoever writes it
+        table_of(maps).to_csv(csv)
     count = maps.sizes["endmember"]
     say(f"wrote {out}: {count} maps; look at it with `lift-xr info {out}`", quiet=quiet)
 
