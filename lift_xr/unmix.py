@@ -58,11 +58,16 @@ def unmix(
 
     Notes
     -----
-    Spectra are :math:`x = E^T a`: without a constraint, ``xr.dot(maps.abundances,
-    maps.endmembers)`` is what ``predict`` gives. Without one, abundances may be negative, and need
+    Without a constraint, abundances :math:`a` are those of which least squares finds the spectra
+    :math:`x` of ``predict`` made: :math:`x = E^T a + e`, where no mixture can follow :math:`e`, by
+    which ``consistency="msi"`` corrects the spectra towards the MSI. They may be negative, and need
     not add up to one; they are scaled so that they nearly do. With one they obey it, and the MSI is
     obeyed by the spectra alone. ``write_zarr`` packs those that sum to one and keeps others as
     float32, for no range is known to hold them.
+
+    Of ``"morph-paper"`` there is no :math:`e`. In other units than reflectance it trains on what
+    exceeds the cube's 1st percentile, so that this is to be added to :math:`E^T a`; and its spectra
+    are clipped to the 1st to 99th percentile, where the maps are not.
 
     Examples
     --------

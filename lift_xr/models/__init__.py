@@ -36,6 +36,8 @@ class Method:
     """Whether every pixel of the cube is trained on, rather than a sample."""
     pan_prior: bool = False
     """Whether a mosaic of one band is lifted with the cube beside it."""
+    fewest_bands: int = 1
+    """Of the mosaic, that it is built for."""
 
 
 METHODS = {
@@ -43,7 +45,12 @@ METHODS = {
     "sin-paper": Method("sin", "SinPaperRecipe", "fit_sin_paper", projects=False, whole_image=True),
     "morph": Method("morph", "MorphRecipe", "fit_morph", pan_prior=True),
     "morph-paper": Method(
-        "morph", "MorphPaperRecipe", "fit_morph_paper", projects=False, whole_image=True
+        "morph",
+        "MorphPaperRecipe",
+        "fit_morph_paper",
+        projects=False,
+        whole_image=True,
+        fewest_bands=2,
     ),
     "linear": Method("linear", "LinearRecipe", "fit_linear"),
 }

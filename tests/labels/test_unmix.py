@@ -11,15 +11,21 @@ import xarray as xr
 
 import lift_xr
 from lift_xr.coarser import halved, with_coarser
-from lift_xr.errors import GridError
+from lift_xr.errors import GridError, SpectralError
 from lift_xr.models import load_model
+from lift_xr.models.mixture import MorphPaperRecipe
 from lift_xr.upsampling import REACH, upsample
 from lift_xr.window import Window
 from tests.mixtures import RECIPE, fitted, given, pair
 
 
+def pinv(endmembers: xr.DataArray) -> xr.DataArray:
+    """What takes spectra to the abundances that explain them best."""
+    return endmembers.copy(data=np.linalg.pinv(endmembers.to_numpy()).T)
+
+
 @pytest.mark.parametrize("msi_bands", [3, 1])
-def test_maps_are_lazy_labelled_and_mix_to_the_spectra(msi_bands: int) -> None:
+def test_maps_are_lazy_labelled_and_those_of_the_spectra(msi_bands: int) -> None:
     _, msi, _ = pair(msi_bands)
     model = fitted(msi_bands)
     maps = lift_xr.unmix(model, msi.chunk(y=10, x=32), **given(msi_bands))
@@ -29,9 +35,9 @@ def test_maps_are_lazy_labelled_and_mix_to_the_spectra(msi_bands: int) -> None:
     assert maps["abundances"].attrs["units"] == "fraction"
     xr.testing.assert_equal(maps["x"], msi["x"])
     assert maps["wavelength"].attrs["units"] == "nm"
-    fused = lift_xr.predict(model, msi, **given(msi_bands))
-    mixed = xr.dot(maps["abundances"], maps["endmembers"], dim="endmember")
-    np.testing.assert_allclose(mixed.transpose(*fused.dims), fused, atol=2e-5)
+    fused, shared = lift_xr.predict(model, msi, **given(msi_bands)), maps["abundances"]
+    shares = xr.dot(fused, pinv(maps["endmembers"]), dim="band")
+    np.testing.assert_allclose(shares.transpose(*shared.dims), shared, atol=2e-4)
     assert bool(np.isnan(maps["abundances"][:, 5, 7]).all())
 
 
@@ -102,6 +108,27 @@ def test_sin_with_one_band_points_to_morph() -> None:
     hsi, _, srf = pair(1)
     with pytest.warns(UserWarning, match="Use method='morph', which has the cube beside it"):
         lift_xr.fit(hsi, xr.DataArray(srf, dims=("msi_band", "band")), method="linear")
+
+
+def test_morph_as_published_refuses_one_band_before_it_reads_the_cube() -> None:
+    hsi, _, srf = pair(1)
+    unread = da.map_blocks(lambda: 1 / 0, chunks=hsi.shape, dtype="float32", meta=np.empty(0))
+    matrix = xr.DataArray(srf, dims=("msi_band", "band"))
+    with pytest.raises(SpectralError, match=r"the MSI has one band; .*Use method='morph'"):
+        lift_xr.fit(hsi.copy(data=unread), matrix, method="morph-paper")
+
+
+def test_maps_as_published_are_of_what_exceeds_the_darkest_percent() -> None:
+    hsi, msi, srf = pair()
+    counts, seen = ((1000 * each + 500).assign_attrs(units="DN") for each in (hsi, msi.fillna(0.3)))
+    matrix = xr.DataArray(srf, dims=("msi_band", "band"))
+    model = lift_xr.fit(counts, matrix, method=MorphPaperRecipe(endmembers=4, steps=50))
+    maps = lift_xr.unmix(model, seen)
+    darkest = np.percentile(counts, 1)
+    mixed = xr.dot(maps["abundances"], maps["endmembers"], dim="endmember") + darkest
+    low, high = np.percentile(counts, (1, 99))
+    fused = lift_xr.predict(model, seen)
+    np.testing.assert_allclose(fused, mixed.clip(low, high).transpose(*fused.dims), rtol=1e-4)
 
 
 def test_interpolation_is_exact_for_planes_and_repeats_beyond_the_edge() -> None:
