@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -31,7 +32,7 @@ from lift_xr.models.mixture import Mixture
 from lift_xr.models.projection import gain_towards_msi, obey_msi, updated
 from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
-from lift_xr.sample import Sample, draw_pixels
+from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
 from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
 from lift_xr.workers import find_client, run_as_one_task
 
@@ -200,7 +201,7 @@ def fit(
     projected = consistency != "none" and chosen.projects
     beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
     if not beside:
-        _warn_of_one_band(matrix, name)
+        _expect_bands(matrix, chosen, name)
     radiometry, sight, trainable = IDENTITY, None, cube
     if consistency == "both" and projected and mosaic is not None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
@@ -208,9 +209,9 @@ def fit(
         trainable = sight.even(cube) if isinstance(sight, Sight) else cube
     pixels = with_coarser(trainable.data) if beside else trainable.data
     with bar(f"training {name}", total=1, show=progress) as advance:
-        trained = run_as_one_task(
-            train_on_sample,
-            draw_pixels(pixels, count=_count(chosen), seed=seed),
+        trained = _train_on_draw(
+            pixels,
+            count=_count(chosen),
             report=lambda step, steps, _loss: advance(step / steps),
             method=method,
             beside=beside,
@@ -307,6 +308,16 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
     _expect_small_blocks(mosaic, model)
     _warn_of_units(mosaic, model)
     return mosaic
+
+
+def _train_on_draw(pixels: da.Array, *, count: int | None, seed: int, **settings: Any) -> Any:
+    """Train on the pixels drawn; where most are nodata, more is kept in a second draw."""
+    try:
+        drawn = draw_pixels(pixels, count=count, seed=seed, spare=SPARE)
+        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
+    except TooFewDrawn:
+        drawn = draw_pixels(pixels, count=count, seed=seed)
+        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
 
 
 def train_on_sample(
@@ -414,7 +425,13 @@ def _expect_comparable(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmon
         )
 
 
-def _warn_of_one_band(matrix: xr.DataArray, method: str) -> None:
+def _expect_bands(matrix: xr.DataArray, chosen: Method, method: str) -> None:
+    """Refuse one band where a method is not built for it; warn of it where it says little."""
+    if matrix.sizes["msi_band"] < chosen.fewest_bands:
+        raise SpectralError(
+            f"method is {method!r} and the MSI has one band; expected {chosen.fewest_bands} or "
+            "more, because the published way with one band is not built here. Use method='morph'"
+        )
     if matrix.sizes["msi_band"] == 1:
         warnings.warn(
             f"the MSI has one band: it tells brightness, not colour, and method={method!r} has "

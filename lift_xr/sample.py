@@ -10,7 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 
+from lift_xr.windows import pieces
+
+EDGE = 320  # pixels; a chunk of our stores, so that none is decoded twice
 MERGE = 8  # samples joined in one task, so that no task holds more than this many
+SPARE = 4.0  # times as many pixels as are wanted: enough, unless most of the cube is nodata
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,21 @@ class Sample:
     finite: npt.NDArray[np.int64]
 
 
-def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
+class TooFewDrawn(RuntimeError):
+    """Most of the cube is nodata: what was kept of each piece is not what the draw needs."""
+
+
+def draw_pixels(
+    cube: da.Array, *, count: int | None, seed: int, spare: float | None = None
+) -> Delayed:
     """A uniform sample of the valid pixels of ``cube``, as one delayed :class:`Sample`.
 
     Every pixel has a rank that depends on its place and the seed alone; the ``count`` lowest ranks
     among valid pixels win. So the sample is the same for any chunking, nodata costs no pixels
-    while there are enough, and no task holds more than a few times ``count`` of them.
+    while there are enough, and no task holds more than a few times ``count`` of them. The cube is
+    read in pieces of at most ``EDGE`` pixels, which are let go once they are drawn from.
+
+    Computing it raises TooFewDrawn where ``spare`` was too little.
 
     Parameters
     ----------
@@ -56,10 +69,18 @@ def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
         Pixels wanted; None takes all of them, in the order of the image.
     seed
         Of the draw.
+    spare
+        Keep, of all pieces together, only about this many times ``count`` pixels, nodata included,
+        on the way to the lowest ranks; None keeps ``count`` of each.
     """
     assert cube.numblocks[0] == 1, "the bands must be in one chunk"
-    settings = {"width": cube.shape[2], "count": count, "seed": seed}
+    limit = None  # of the rank
+    if count is not None and spare is not None:
+        share = spare * count / (cube.shape[1] * cube.shape[2])
+        limit = round(share * 2**32) * 2**32 if share < 1 else None
+    settings = {"width": cube.shape[2], "count": count, "seed": seed, "limit": limit}
     one_more = {0: 0, 1: (0, 1), 2: (0, 1)}  # row below and column to the right, for ``beside``
+    cube = pieces(cube, EDGE)
     lent = da.overlap.overlap(cube, one_more, boundary="none", allow_rechunk=False)
     blocks = lent.to_delayed()[0]
     samples = [
@@ -70,7 +91,14 @@ def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
     while len(samples) > 1:
         groups = batched_lists(samples, MERGE)
         samples = [delayed(merge)(group, count=count) for group in groups]
-    return samples[0]
+    return samples[0] if limit is None else delayed(enough)(samples[0], count=count)
+
+
+def enough(sample: Sample, *, count: int) -> Sample:
+    """The sample, if those of its pixels that were kept are as many as could be drawn."""
+    if len(sample.pixels) < min(count, sample.valid):
+        raise TooFewDrawn(f"{len(sample.pixels)} of {count}")
+    return sample
 
 
 def draw_from_block(
@@ -81,30 +109,33 @@ def draw_from_block(
     width: int,
     count: int | None,
     seed: int,
+    limit: int | None = None,
 ) -> Sample:
-    """The pixels of one block with the lowest ranks.
+    """The pixels of one block with the lowest ranks, below ``limit``.
 
     ``vertical`` and ``horizontal`` are its start and length in the cube, without the row and the
     column it was lent.
     """
     (top, rows), (left, columns) = vertical, horizontal
-    flat = block[:, :rows, :columns].reshape(len(block), -1)
-    finite = np.isfinite(flat)
-    valid = finite.all(axis=0)
+    own = block[:, :rows, :columns]
+    finite = np.isfinite(own)
+    valid = finite.all(axis=0).reshape(-1)
     place = (top + np.arange(rows))[:, None] * width + (left + np.arange(columns))
     kept = np.flatnonzero(valid)
     rank = place.reshape(-1)[kept].astype(np.uint64)
     if count is not None:
         rank = scramble(rank, seed)
-    best = np.argsort(rank)[:count]
+    below = np.arange(len(rank)) if limit is None else np.flatnonzero(rank < np.uint64(limit))
+    best = below[np.argsort(rank[below])[:count]]
+    row, column = np.divmod(kept[best], columns)
     return Sample(
-        pixels=np.ascontiguousarray(flat[:, kept[best]].T),
-        beside=_beside(block, *np.divmod(kept[best], columns)),
+        pixels=np.ascontiguousarray(block[:, row, column].T),
+        beside=_beside(block, row, column),
         rank=rank[best],
         total=valid.size,
         valid=int(kept.size),
-        infinite=int(np.isinf(flat).any(axis=0).sum()),
-        finite=finite.sum(axis=1),
+        infinite=int(np.isinf(own).any(axis=0).sum()),
+        finite=finite.sum(axis=(1, 2)),
     )
 
 
