@@ -69,3 +69,35 @@ def test_maps_are_called_abundance_in_every_level_and_verified(tmp_path: Path) -
     assert lift_xr.open_scene(store, variable="abundance", level=1).name == "abundance"
     assert lift_xr.verify(store, shards="all").ok
     lift_xr.write_zarr(maps, store, shard=160, resume=True, progress=False)  # nothing left to do
+
+
+def fused(msi_bands: int, where: Path) -> xr.DataArray:
+    """What a model lifts of scenes that lie on disk."""
+    for name, each in zip(("hsi", "msi"), pair(msi_bands), strict=False):
+        lift_xr.write_zarr(each, where / f"{name}.zarr", dtype="float32", shard=16, progress=False)
+    hsi, msi = (lift_xr.open_scene(where / f"{name}.zarr") for name in ("hsi", "msi"))
+    return lift_xr.predict(fitted(msi_bands), msi, hsi=hsi)
+
+
+@pytest.mark.parametrize("msi_bands", [3, 1])
+def test_a_recipe_of_mixtures_lifts_what_predict_gives(msi_bands: int, tmp_path: Path) -> None:
+    whole = fused(msi_bands, tmp_path)
+    lift_xr.write_zarr(whole, tmp_path / "r.zarr", kind="recipe", shard=16, progress=False)
+    opened = lift_xr.open_scene(tmp_path / "r.zarr")
+    np.testing.assert_array_equal(opened, whole)
+    assert lift_xr.verify(tmp_path / "r.zarr", shards="all").ok
+
+
+@pytest.mark.parametrize("msi_bands", [3, 1])
+def test_mixtures_are_planned_resumed_and_verified(msi_bands: int, tmp_path: Path) -> None:
+    whole = fused(msi_bands, tmp_path)
+    scenes = {name: lift_xr.open_scene(tmp_path / f"{name}.zarr") for name in ("hsi", "msi")}
+    planned = lift_xr.plan(scenes["msi"], fitted(msi_bands), hsi=scenes["hsi"], shard=16)
+    assert planned.layout.shape == whole.shape
+    store = tmp_path / "fused.zarr"
+    lift_xr.write_zarr(whole, store, shard=16, part=(1, 2), progress=False)
+    assert not lift_xr.status(store).complete
+    lift_xr.write_zarr(whole, store, shard=16, resume=True, progress=False)
+    found = lift_xr.verify(store, shards="all", **scenes)
+    assert found.ok, str(found)
+    assert lift_xr.load_model(store).digest == fitted(msi_bands).digest
