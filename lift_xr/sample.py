@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask.array as da
 import numpy as np
@@ -78,15 +78,24 @@ def draw_pixels(
     if count is not None and spare is not None:
         share = spare * count / (cube.shape[1] * cube.shape[2])
         limit = round(share * 2**32) * 2**32 if share < 1 else None
-    settings = {"width": cube.shape[2], "count": count, "seed": seed, "limit": limit}
-    one_more = {0: 0, 1: (0, 1), 2: (0, 1)}  # row below and column to the right, for ``beside``
     cube = pieces(cube, EDGE)
-    lent = da.overlap.overlap(cube, one_more, boundary="none", allow_rechunk=False)
-    blocks = lent.to_delayed()[0]
+    settings = {"width": cube.shape[2], "count": count, "seed": seed, "limit": limit}
+    blocks = cube.to_delayed()[0]
+    drawn = [
+        [
+            delayed(draw_from_block)(block, (top, left), **settings)
+            for block, left in zip(row, _starts(cube.chunks[2]), strict=True)
+        ]
+        for row, top in zip(blocks, _starts(cube.chunks[1]), strict=True)
+    ]
     samples = [
-        delayed(draw_from_block)(block, (top, rows), (left, columns), **settings)
-        for row, top, rows in zip(blocks, _starts(cube.chunks[1]), cube.chunks[1], strict=True)
-        for block, left, columns in zip(row, _starts(cube.chunks[2]), cube.chunks[2], strict=True)
+        delayed(beside_of)(
+            own,
+            below=drawn[i + 1][j] if i + 1 < len(drawn) else None,
+            right=row[j + 1] if j + 1 < len(row) else None,
+        )
+        for i, row in enumerate(drawn)
+        for j, own in enumerate(row)
     ]
     while len(samples) > 1:
         groups = batched_lists(samples, MERGE)
@@ -101,24 +110,42 @@ def enough(sample: Sample, *, count: int) -> Sample:
     return sample
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn from one block, and the little of it that its neighbours ask for.
+
+    Attributes
+    ----------
+    sample
+        ``beside`` lies in the block; where it would lie outside, it is the pixel itself.
+    row, column
+        (pixel,): where in the block the pixels lie.
+    first_row, first_column
+        (band, column) and (band, row) of the block.
+    shape
+        (y, x) of the block.
+    """
+
+    sample: Sample
+    row: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+    first_row: npt.NDArray[np.float32]
+    first_column: npt.NDArray[np.float32]
+    shape: tuple[int, int]
+
+
 def draw_from_block(
     block: npt.NDArray[np.float32],
-    vertical: tuple[int, int],
-    horizontal: tuple[int, int],
+    corner: tuple[int, int],
     *,
     width: int,
     count: int | None,
     seed: int,
     limit: int | None = None,
-) -> Sample:
-    """The pixels of one block with the lowest ranks, below ``limit``.
-
-    ``vertical`` and ``horizontal`` are its start and length in the cube, without the row and the
-    column it was lent.
-    """
-    (top, rows), (left, columns) = vertical, horizontal
-    own = block[:, :rows, :columns]
-    finite = np.isfinite(own)
+) -> Drawn:
+    """The pixels of one block, that begins at ``corner``, with the lowest ranks below ``limit``."""
+    (top, left), (rows, columns) = corner, block.shape[1:]
+    finite = np.isfinite(block)
     valid = finite.all(axis=0).reshape(-1)
     place = (top + np.arange(rows))[:, None] * width + (left + np.arange(columns))
     kept = np.flatnonzero(valid)
@@ -128,29 +155,42 @@ def draw_from_block(
     below = np.arange(len(rank)) if limit is None else np.flatnonzero(rank < np.uint64(limit))
     best = below[np.argsort(rank[below])[:count]]
     row, column = np.divmod(kept[best], columns)
-    return Sample(
-        pixels=np.ascontiguousarray(block[:, row, column].T),
-        beside=_beside(block, row, column),
+    pixels = np.ascontiguousarray(block[:, row, column].T)
+    right = block[:, row, np.minimum(column + 1, columns - 1)].T
+    under = block[:, np.minimum(row + 1, rows - 1), column].T
+    sample = Sample(
+        pixels=pixels,
+        beside=np.stack([_or(right, pixels), _or(under, pixels)], axis=1),
         rank=rank[best],
         total=valid.size,
         valid=int(kept.size),
-        infinite=int(np.isinf(own).any(axis=0).sum()),
+        infinite=int(np.isinf(block).any(axis=0).sum()),
         finite=finite.sum(axis=(1, 2)),
     )
+    # Copies: a view would hold the block until the neighbours are read.
+    first_row, first_column = block[:, 0].copy(), block[:, :, 0].copy()
+    return Drawn(sample, row, column, first_row, first_column, (rows, columns))
 
 
-def _beside(
-    block: npt.NDArray[np.float32], row: npt.NDArray[np.int64], column: npt.NDArray[np.int64]
+def beside_of(own: Drawn, *, below: Drawn | None, right: Drawn | None) -> Sample:
+    """The sample of a block, with what lies beside it across its edges."""
+    beside = own.sample.beside.copy()
+    for side, other, at, along, edge in (
+        (0, right, own.column, own.row, own.shape[1]),
+        (1, below, own.row, own.column, own.shape[0]),
+    ):
+        if other is not None:
+            there = other.first_column if side == 0 else other.first_row
+            last = at == edge - 1
+            beside[last, side] = _or(there[:, along[last]].T, own.sample.pixels[last])
+    return replace(own.sample, beside=beside)
+
+
+def _or(
+    pixels: npt.NDArray[np.float32], instead: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """(pixel, 2, band): what lies to the right of each pixel and below it."""
-    below, right = (
-        np.minimum(row + 1, block.shape[1] - 1),
-        np.minimum(column + 1, block.shape[2] - 1),
-    )
-    pixels, *sides = (block[:, y, x].T for y, x in ((row, column), (row, right), (below, column)))
-    valid = [np.isfinite(side).all(axis=1, keepdims=True) for side in sides]
-    kept = [np.where(good, side, pixels) for good, side in zip(valid, sides, strict=True)]
-    return np.stack(kept, axis=1)
+    """Pixels (pixel, band) that are finite in every band, and others in place of the rest."""
+    return np.where(np.isfinite(pixels).all(axis=1, keepdims=True), pixels, instead)
 
 
 def merge(samples: list[Sample], *, count: int | None) -> Sample:
