@@ -171,6 +171,13 @@ part = click.option(
     "array; they need no network. 0/N trains and begins STORE, which keeps the model, and writes "
     "no shard; then the parts need neither HSI nor --model. Run a part again to resume it.",
 )
+part_of_maps = click.option(
+    "--part",
+    metavar="I/N",
+    callback=_part,
+    help="Be the I-th of N processes that write STORE between them, each with --model; they need "
+    "no network. 0/N begins STORE and writes no shard. Run a part again to resume it.",
+)
 kind = click.option(
     "--kind",
     type=click.Choice(["cube", "recipe"]),

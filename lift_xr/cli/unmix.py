@@ -65,7 +65,7 @@ SETTLED = ("srf", *options.MIXING, "harmonize", "bad_bands", "wavelength_units",
 @options.scheduler
 @options.overwrite
 @options.resume
-@options.part
+@options.part_of_maps
 @options.quiet
 @click.pass_context
 def unmix(
