@@ -2,7 +2,8 @@
 
 A name is that of a method, as in ``lift_xr.fit(method=...)``, and after a plus the consistency
 where it is not the default: ``sin``, ``morph``, ``sin+both``, ``sin+none``. Beside these there are
-``oracle``, the ceiling, and ``bicubic``, the cube alone. A benchmark may register more, as in
+``oracle``, the ceiling, ``bicubic``, the cube alone, and ``morph-non-negative`` and
+``morph-sum-to-one``, which hold the abundances to that. A benchmark may register more, as in
 ``REGISTERED["mine"] = train``.
 """
 
@@ -24,6 +25,7 @@ from lift_xr.kernel import DenseNetwork
 from lift_xr.models import METHODS, Pairs
 from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
 from lift_xr.training import WarmCosine, reproducible, to_tensor, train
+from lift_xr.unmixing import Constraint
 
 # The oracle: wide enough, and trained for long enough, that more of either changes little.
 ORACLE_WIDTH, ORACLE_STEPS, ORACLE_BATCH, ORACLE_COMPONENTS = 128, 4000, 512, 24
@@ -70,16 +72,21 @@ def sees_hsi(name: str) -> bool:
     return name != "oracle"
 
 
-def fitted(case: Case, seed: int, *, method: str, consistency: str) -> Trained:
+def fitted(
+    case: Case, seed: int, *, method: str | lift_xr.MorphRecipe, consistency: str = "msi"
+) -> Trained:
     """Do as a user would: fit on the pair, predict the mosaic."""
     hsi, msi = scenes_of(case)
     settings: dict[str, Any] = {"consistency": consistency, "seed": seed, "device": "cpu"}
     model = lift_xr.fit(
         hsi, case.srf, msi=msi, method=method, harmonize="none", progress=False, **settings
     )
-    # An all-zero matrix is a part that this method does not have.
+    # An all-zero matrix is a part that this method does not have; the response is folded into
+    # what mixes.
     weights = [
-        array for name, array in model.arrays.items() if name.startswith("lift.") and array.any()
+        array
+        for name, array in model.arrays.items()
+        if name.startswith("lift.") and name != "lift.srf" and array.any()
     ]
     return Trained(
         lift=lambda: lift_xr.predict(model, msi, hsi=hsi, device="cpu").to_numpy(),
@@ -169,4 +176,15 @@ def spectra(cube: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cube.reshape(len(cube), -1).T)
 
 
-REGISTERED: dict[str, Train] = {"oracle": oracle, "bicubic": interpolated}
+def constrained(constraint: Constraint) -> Train:
+    """Train `morph` with abundances that obey a constraint."""
+    recipe = lift_xr.MorphRecipe(constraint=constraint)
+    return lambda case, seed: fitted(case, seed, method=recipe)
+
+
+REGISTERED: dict[str, Train] = {
+    "oracle": oracle,
+    "bicubic": interpolated,
+    "morph-non-negative": constrained("non-negative"),
+    "morph-sum-to-one": constrained("sum-to-one"),
+}

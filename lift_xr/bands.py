@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.base import tokenize
 
 from lift_xr.errors import SpectralError
+from lift_xr.packing import take_bands
 
 TO_NM = {
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1.0),
@@ -76,7 +79,22 @@ def without_bad_bands(scene: xr.DataArray, *, name: str) -> xr.DataArray:
             f"good_wavelength of {name} is False in all {len(good)} bands; expected some good "
             "bands. Pass bad_bands='keep' to use them all"
         )
-    return scene if good.all() else scene.isel(band=np.flatnonzero(good))
+    return scene if good.all() else _only(scene, np.flatnonzero(good))
+
+
+def _only(scene: xr.DataArray, kept: np.ndarray) -> xr.DataArray:
+    """Some bands of a lazy scene, taken in a way that ``lift_xr.windows`` can do while it reads."""
+    data: da.Array = scene.data
+    assert data.numblocks[-3] == 1, data.numblocks
+    taken = data.map_blocks(
+        take_bands,
+        kept=kept,
+        chunks=(*data.chunks[:-3], (len(kept),), *data.chunks[-2:]),
+        dtype=data.dtype,
+        meta=data._meta,
+        name=f"bands-{tokenize(data, kept)}",
+    )
+    return scene.isel(band=kept).copy(data=taken)
 
 
 def shortened(values: Sequence[Hashable]) -> str:

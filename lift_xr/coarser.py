@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.blocks import Prior, lift_blocks
-from lift_xr.sample import Sample
+from lift_xr.sample import EDGE, Sample
 from lift_xr.upsampling import REACH, upsample
 from lift_xr.window import Window
+from lift_xr.windows import pieces
 
 Array = npt.NDArray[np.float32]
 
@@ -34,6 +35,7 @@ def with_coarser(cube: da.Array) -> da.Array:
         NaN is nodata; a coarse cell is the mean of its valid pixels. Where pixels are few, each is
         seen from all four places it can have in a cell; where they are many, from one.
     """
+    cube = pieces(cube, EDGE)
     shifts = PHASES if cube.shape[1] * cube.shape[2] <= FEW else PHASES[:1]
     layers = [cube, *(_interpolated(cube, shift) for shift in shifts)]
     return da.concatenate(layers).rechunk({0: -1})

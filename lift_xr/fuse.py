@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
-import dask
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import Delayed
 
 from lift_xr import srf as responses
 from lift_xr.agreement import Sight, agreeing, look
@@ -42,7 +41,7 @@ from lift_xr.models.mixture import Mixture
 from lift_xr.models.projection import gain_towards_msi, obey_msi, updated
 from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
-from lift_xr.sample import Sample, draw_pixels
+from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
 from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
 from lift_xr.workers import find_client, run_as_one_task
 
@@ -212,20 +211,17 @@ def fit(
     projected = consistency != "none" and chosen.projects
     beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
     if not beside:
-        _warn_of_one_band(matrix, name)
+        _expect_bands(matrix, chosen, name)
     radiometry, sight, trainable = IDENTITY, None, cube
     if consistency == "both" and projected and mosaic is not None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
         sight = look(cube, radiometry.apply(mosaic), matrix, psf=kernel)
         trainable = sight.even(cube) if isinstance(sight, Sight) else cube
     pixels = with_coarser(trainable.data) if beside else trainable.data
-    drawn = draw_pixels(pixels, count=_count(chosen), seed=seed)
-    if sight is not None:
-        (drawn,) = dask.persist(drawn)  # it may be learnt from twice
-
     learn = _learner(
         name,
-        drawn,
+        pixels,
+        count=_count(chosen),
         progress=progress,
         method=method,
         beside=beside,
@@ -327,22 +323,33 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
 
 
 def _learner(
-    name: str, drawn: Delayed, *, progress: bool, **settings: Any
+    name: str, pixels: da.Array, *, progress: bool, **settings: Any
 ) -> Callable[[Seen | None], Mapping[str, Any]]:
     """Trains on the cube's pixels, and on the mosaic's where it is given any, under a bar."""
 
     def learn(seen: Seen | None) -> Mapping[str, Any]:
         title = f"training {name}" if seen is None else f"training {name} on the mosaic too"
         with bar(title, total=1, show=progress) as advance:
-            return run_as_one_task(
-                train_on_sample,
-                drawn,
+            return _train_on_draw(
+                pixels,
                 report=lambda step, steps, _loss: advance(step / steps),
                 seen=seen,
                 **settings,
             )
 
     return learn
+
+
+def _train_on_draw(
+    pixels: da.Array, *, count: int | None, seed: int, **settings: Any
+) -> Mapping[str, Any]:
+    """Train on the pixels drawn; where most are nodata, more is kept in a second draw."""
+    try:
+        drawn = draw_pixels(pixels, count=count, seed=seed, spare=SPARE)
+        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
+    except TooFewDrawn:
+        drawn = draw_pixels(pixels, count=count, seed=seed)
+        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
 
 
 def train_on_sample(
@@ -451,7 +458,13 @@ def _expect_comparable(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmon
         )
 
 
-def _warn_of_one_band(matrix: xr.DataArray, method: str) -> None:
+def _expect_bands(matrix: xr.DataArray, chosen: Method, method: str) -> None:
+    """Refuse one band where a method is not built for it; warn of it where it says little."""
+    if matrix.sizes["msi_band"] < chosen.fewest_bands:
+        raise SpectralError(
+            f"method is {method!r} and the MSI has one band; expected {chosen.fewest_bands} or "
+            "more, because the published way with one band is not built here. Use method='morph'"
+        )
     if matrix.sizes["msi_band"] == 1:
         warnings.warn(
             f"the MSI has one band: it tells brightness, not colour, and method={method!r} has "

@@ -104,3 +104,8 @@ def mask_transparent(block: np.ndarray, *, index: int) -> np.ndarray:
     """Make NaN of the pixels where band ``index`` of a block is 0, and leave that band out."""
     opaque = block[index] > 0
     return np.where(opaque, np.delete(block, index, axis=0), np.float32(np.nan))
+
+
+def take_bands(block: np.ndarray, *, kept: np.ndarray) -> np.ndarray:
+    """Leave out all bands of a block (..., band, y, x) but those at the places ``kept``."""
+    return np.take(block, kept, axis=-3)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 
+from lift_xr.windows import pieces
+
+EDGE = 320  # pixels; a chunk of our stores, so that none is decoded twice
 MERGE = 8  # samples joined in one task, so that no task holds more than this many
+SPARE = 4.0  # times as many pixels as are wanted: enough, unless most of the cube is nodata
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,21 @@ class Sample:
     finite: npt.NDArray[np.int64]
 
 
-def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
+class TooFewDrawn(RuntimeError):
+    """Most of the cube is nodata: what was kept of each piece is not what the draw needs."""
+
+
+def draw_pixels(
+    cube: da.Array, *, count: int | None, seed: int, spare: float | None = None
+) -> Delayed:
     """A uniform sample of the valid pixels of ``cube``, as one delayed :class:`Sample`.
 
     Every pixel has a rank that depends on its place and the seed alone; the ``count`` lowest ranks
     among valid pixels win. So the sample is the same for any chunking, nodata costs no pixels
-    while there are enough, and no task holds more than a few times ``count`` of them.
+    while there are enough, and no task holds more than a few times ``count`` of them. The cube is
+    read in pieces of at most ``EDGE`` pixels, which are let go once they are drawn from.
+
+    Computing it raises TooFewDrawn where ``spare`` was too little.
 
     Parameters
     ----------
@@ -56,70 +69,128 @@ def draw_pixels(cube: da.Array, *, count: int | None, seed: int) -> Delayed:
         Pixels wanted; None takes all of them, in the order of the image.
     seed
         Of the draw.
+    spare
+        Keep, of all pieces together, only about this many times ``count`` pixels, nodata included,
+        on the way to the lowest ranks; None keeps ``count`` of each.
     """
     assert cube.numblocks[0] == 1, "the bands must be in one chunk"
-    settings = {"width": cube.shape[2], "count": count, "seed": seed}
-    one_more = {0: 0, 1: (0, 1), 2: (0, 1)}  # row below and column to the right, for ``beside``
-    lent = da.overlap.overlap(cube, one_more, boundary="none", allow_rechunk=False)
-    blocks = lent.to_delayed()[0]
+    limit = None  # of the rank
+    if count is not None and spare is not None:
+        share = spare * count / (cube.shape[1] * cube.shape[2])
+        limit = round(share * 2**32) * 2**32 if share < 1 else None
+    cube = pieces(cube, EDGE)
+    settings = {"width": cube.shape[2], "count": count, "seed": seed, "limit": limit}
+    blocks = cube.to_delayed()[0]
+    drawn = [
+        [
+            delayed(draw_from_block)(block, (top, left), **settings)
+            for block, left in zip(row, _starts(cube.chunks[2]), strict=True)
+        ]
+        for row, top in zip(blocks, _starts(cube.chunks[1]), strict=True)
+    ]
     samples = [
-        delayed(draw_from_block)(block, (top, rows), (left, columns), **settings)
-        for row, top, rows in zip(blocks, _starts(cube.chunks[1]), cube.chunks[1], strict=True)
-        for block, left, columns in zip(row, _starts(cube.chunks[2]), cube.chunks[2], strict=True)
+        delayed(beside_of)(
+            own,
+            below=drawn[i + 1][j] if i + 1 < len(drawn) else None,
+            right=row[j + 1] if j + 1 < len(row) else None,
+        )
+        for i, row in enumerate(drawn)
+        for j, own in enumerate(row)
     ]
     while len(samples) > 1:
         groups = batched_lists(samples, MERGE)
         samples = [delayed(merge)(group, count=count) for group in groups]
-    return samples[0]
+    return samples[0] if limit is None else delayed(enough)(samples[0], count=count)
+
+
+def enough(sample: Sample, *, count: int) -> Sample:
+    """The sample, if those of its pixels that were kept are as many as could be drawn."""
+    if len(sample.pixels) < min(count, sample.valid):
+        raise TooFewDrawn(f"{len(sample.pixels)} of {count}")
+    return sample
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn from one block, and the little of it that its neighbours ask for.
+
+    Attributes
+    ----------
+    sample
+        ``beside`` lies in the block; where it would lie outside, it is the pixel itself.
+    row, column
+        (pixel,): where in the block the pixels lie.
+    first_row, first_column
+        (band, column) and (band, row) of the block.
+    shape
+        (y, x) of the block.
+    """
+
+    sample: Sample
+    row: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+    first_row: npt.NDArray[np.float32]
+    first_column: npt.NDArray[np.float32]
+    shape: tuple[int, int]
 
 
 def draw_from_block(
     block: npt.NDArray[np.float32],
-    vertical: tuple[int, int],
-    horizontal: tuple[int, int],
+    corner: tuple[int, int],
     *,
     width: int,
     count: int | None,
     seed: int,
-) -> Sample:
-    """The pixels of one block with the lowest ranks.
-
-    ``vertical`` and ``horizontal`` are its start and length in the cube, without the row and the
-    column it was lent.
-    """
-    (top, rows), (left, columns) = vertical, horizontal
-    flat = block[:, :rows, :columns].reshape(len(block), -1)
-    finite = np.isfinite(flat)
-    valid = finite.all(axis=0)
+    limit: int | None = None,
+) -> Drawn:
+    """The pixels of one block, that begins at ``corner``, with the lowest ranks below ``limit``."""
+    (top, left), (rows, columns) = corner, block.shape[1:]
+    finite = np.isfinite(block)
+    valid = finite.all(axis=0).reshape(-1)
     place = (top + np.arange(rows))[:, None] * width + (left + np.arange(columns))
     kept = np.flatnonzero(valid)
     rank = place.reshape(-1)[kept].astype(np.uint64)
     if count is not None:
         rank = scramble(rank, seed)
-    best = np.argsort(rank)[:count]
-    return Sample(
-        pixels=np.ascontiguousarray(flat[:, kept[best]].T),
-        beside=_beside(block, *np.divmod(kept[best], columns)),
+    below = np.arange(len(rank)) if limit is None else np.flatnonzero(rank < np.uint64(limit))
+    best = below[np.argsort(rank[below])[:count]]
+    row, column = np.divmod(kept[best], columns)
+    pixels = np.ascontiguousarray(block[:, row, column].T)
+    right = block[:, row, np.minimum(column + 1, columns - 1)].T
+    under = block[:, np.minimum(row + 1, rows - 1), column].T
+    sample = Sample(
+        pixels=pixels,
+        beside=np.stack([_or(right, pixels), _or(under, pixels)], axis=1),
         rank=rank[best],
         total=valid.size,
         valid=int(kept.size),
-        infinite=int(np.isinf(flat).any(axis=0).sum()),
-        finite=finite.sum(axis=1),
+        infinite=int(np.isinf(block).any(axis=0).sum()),
+        finite=finite.sum(axis=(1, 2)),
     )
+    # Copies: a view would hold the block until the neighbours are read.
+    first_row, first_column = block[:, 0].copy(), block[:, :, 0].copy()
+    return Drawn(sample, row, column, first_row, first_column, (rows, columns))
 
 
-def _beside(
-    block: npt.NDArray[np.float32], row: npt.NDArray[np.int64], column: npt.NDArray[np.int64]
+def beside_of(own: Drawn, *, below: Drawn | None, right: Drawn | None) -> Sample:
+    """The sample of a block, with what lies beside it across its edges."""
+    beside = own.sample.beside.copy()
+    for side, other, at, along, edge in (
+        (0, right, own.column, own.row, own.shape[1]),
+        (1, below, own.row, own.column, own.shape[0]),
+    ):
+        if other is not None:
+            there = other.first_column if side == 0 else other.first_row
+            last = at == edge - 1
+            beside[last, side] = _or(there[:, along[last]].T, own.sample.pixels[last])
+    return replace(own.sample, beside=beside)
+
+
+def _or(
+    pixels: npt.NDArray[np.float32], instead: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """(pixel, 2, band): what lies to the right of each pixel and below it."""
-    below, right = (
-        np.minimum(row + 1, block.shape[1] - 1),
-        np.minimum(column + 1, block.shape[2] - 1),
-    )
-    pixels, *sides = (block[:, y, x].T for y, x in ((row, column), (row, right), (below, column)))
-    valid = [np.isfinite(side).all(axis=1, keepdims=True) for side in sides]
-    kept = [np.where(good, side, pixels) for good, side in zip(valid, sides, strict=True)]
-    return np.stack(kept, axis=1)
+    """Pixels (pixel, band) that are finite in every band, and others in place of the rest."""
+    return np.where(np.isfinite(pixels).all(axis=1, keepdims=True), pixels, instead)
 
 
 def merge(samples: list[Sample], *, count: int | None) -> Sample:

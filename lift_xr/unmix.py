@@ -17,6 +17,7 @@ from lift_xr.scene import BLOCK
 from lift_xr.window import Window
 
 SHARE = "fraction"  # units of abundances
+ABUNDANCE = "abundance"  # what they are called where they are a scene
 SPECTRA = "endmembers"  # the attribute that carries them where only one array can go
 
 
@@ -57,11 +58,16 @@ def unmix(
 
     Notes
     -----
-    Spectra are :math:`x = E^T a`: without a constraint, ``xr.dot(maps.abundances,
-    maps.endmembers)`` is what ``predict`` gives. Without one, abundances may be negative, and need
-    not add up to one; they are scaled so that they nearly do: write them with ``dtype="float32"``,
-    because packed numbers are clipped to the range of the training pixels. With one they obey it,
-    and the MSI is obeyed by the spectra alone.
+    Without a constraint, abundances :math:`a` are those of which least squares finds the spectra
+    :math:`x` of ``predict`` made: :math:`x = E^T a + e`, where no mixture can follow :math:`e`, by
+    which ``consistency="msi"`` corrects the spectra towards the MSI. They may be negative, and need
+    not add up to one; they are scaled so that they nearly do. With one they obey it, and the MSI is
+    obeyed by the spectra alone. ``write_zarr`` packs those that sum to one and keeps others as
+    float32, for no range is known to hold them.
+
+    Of ``"morph-paper"`` there is no :math:`e`. In other units than reflectance it trains on what
+    exceeds the cube's 1st percentile, so that this is to be added to :math:`E^T a`; and its spectra
+    are clipped to the 1st to 99th percentile, where the maps are not.
 
     Examples
     --------
@@ -88,6 +94,7 @@ def unmix(
         **provenance(model),
         "units": SHARE,
         "long_name": "abundance of an endmember",
+        "lift_xr_constraint": model.about["maps"]["constraint"],
         "lift_xr_range": list(model.about["maps"]["range"]),
     }
     named = abundances.rename(band="endmember")
@@ -152,7 +159,8 @@ def as_scene(maps: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     for name in ("wavelength", "fwhm"):
         if name in spectra.coords:
             table[name] = spectra[name].to_numpy().tolist()
-    return maps["abundances"].rename(endmember="band").assign_attrs({SPECTRA: table})
+    shares = maps["abundances"].rename(ABUNDANCE, endmember="band")
+    return shares.assign_attrs({SPECTRA: table})
 
 
 def as_maps(scene: xr.DataArray) -> xr.Dataset:

@@ -14,11 +14,15 @@ import numpy as np
 from dask.base import tokenize
 from dask.blockwise import Blockwise
 
-from lift_xr.packing import decode_block, mask_transparent
+from lift_xr.packing import decode_block, mask_transparent, take_bands
 
 Span = tuple[int, int]  # from, to
 Spans = tuple[Span, ...]
-PIXEL_BY_PIXEL = (decode_block, mask_transparent)  # what may follow a read, whatever its blocks
+PIXEL_BY_PIXEL = (
+    decode_block,
+    mask_transparent,
+    take_bands,
+)  # what may follow a read, whatever its blocks
 
 
 def spans_of(widths: Sequence[int], *, halo: int = 0) -> Spans:
@@ -63,6 +67,18 @@ def windows(array: da.Array, rows: Spans, columns: Spans) -> da.Array:
     widths = (*array.chunks[:-2], _widths(rows), _widths(columns))
     # In one step, and by tasks: dask would else shuffle the whole array over a cluster.
     return cut.rechunk(widths, method="tasks", threshold=np.inf)
+
+
+def pieces(array: da.Array, edge: int) -> da.Array:
+    """Cut the blocks of an array (..., y, x) that are longer than ``edge`` along y or x.
+
+    What is only read and decoded is read piece by piece, so that no block is held whole.
+    """
+    rows, columns = (
+        tuple(min(edge, width - start) for width in widths for start in range(0, width, edge))
+        for widths in array.chunks[-2:]
+    )
+    return windows(array, spans_of(rows), spans_of(columns))
 
 
 def _widths(spans: Spans) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         "lift-xr fit hsi.zarr --srf ikonos --out sin.lift",
         "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --out sin.lift",
         "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr",
+        "lift-xr fit hsi.zarr --srf ikonos --method morph --endmembers 5 --extraction vca \\",
+        "    --constraint sum-to-one --out morph.lift",
     ),
 )
 @click.argument("hsi")
@@ -67,6 +69,8 @@ def train(
     srf: str | None,
     method: str,
     endmembers: int | None,
+    extraction: str | None,
+    constraint: str | None,
     wavelength_units: str | None,
     alpha: Alpha,
     **settings: Any,
@@ -82,8 +86,10 @@ def train(
     if srf is None and settings["progress"]:
         say("no --srf: estimating the response from the two scenes")
     told = {key: each for key, each in settings.items() if key not in ("device", "progress")}
-    told |= {"method": method, "endmembers": endmembers}
-    recipe = method if endmembers is None else MorphRecipe(endmembers=endmembers)
+    mixing = {"endmembers": endmembers, "extraction": extraction, "constraint": constraint}
+    given: Any = {key: each for key, each in mixing.items() if each is not None}
+    recipe = MorphRecipe(**given) if given else method
+    told |= {"method": method, **mixing}
     model = train(cube, srf, msi=mosaic, method=recipe, **settings)
     about = {ASKED: asked(hsi, srf=srf, wavelength_units=wavelength_units, **told)}
     return replace(model, about={**model.about, **about})
@@ -91,8 +97,9 @@ def train(
 
 def expect_method_of(training: dict[str, Any]) -> None:
     """Refuse settings of a method that is not asked for."""
-    if training["endmembers"] is not None and training["method"] != "morph":
-        raise click.UsageError(f"--endmembers is for --method morph, not {training['method']}")
+    given = [f"--{name}" for name in options.MIXING if training[name] is not None]
+    if given and training["method"] != "morph":
+        raise click.UsageError(f"{given[0]} is for --method morph, not {training['method']}")
 
 
 def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

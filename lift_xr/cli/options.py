@@ -44,6 +44,18 @@ endmembers = click.option(
     type=click.IntRange(1),
     help="How many --method morph mixes.  [default: as many as the data bear]",
 )
+extraction = click.option(
+    "--extraction",
+    type=click.Choice(["nmf", "vca"]),
+    help="How --method morph finds them. nmf: parts that add up to the spectra; vca: the pixels at "
+    "the corners, for scenes where each material is pure somewhere.  [default: nmf]",
+)
+constraint = click.option(
+    "--constraint",
+    type=click.Choice(["none", "non-negative", "sum-to-one"]),
+    help="What the abundances of --method morph obey; fractions are easier to read, and cost 2 to "
+    "3 dB of the spectra.  [default: none]",
+)
 harmonize = click.option(
     "--harmonize",
     type=click.Choice(["auto", "regression", "moments", "none"]),
@@ -159,6 +171,13 @@ part = click.option(
     "array; they need no network. 0/N trains and begins STORE, which keeps the model, and writes "
     "no shard; then the parts need neither HSI nor --model. Run a part again to resume it.",
 )
+part_of_maps = click.option(
+    "--part",
+    metavar="I/N",
+    callback=_part,
+    help="Be the I-th of N processes that write STORE between them, each with --model; they need "
+    "no network. 0/N begins STORE and writes no shard. Run a part again to resume it.",
+)
 kind = click.option(
     "--kind",
     type=click.Choice(["cube", "recipe"]),
@@ -202,10 +221,11 @@ def out(metavar: str, text: str, **more: Any) -> Decorator:
     return click.option("--out", "-o", metavar=metavar, help=text, **more)
 
 
+MIXING = ("endmembers", "extraction", "constraint")
 TRAINING = (
     "srf",
     "method",
-    "endmembers",
+    *MIXING,
     "harmonize",
     "consistency",
     "bad_bands",
@@ -217,9 +237,14 @@ TRAINING = (
 
 def training(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what ``fit`` is told, by whichever verb calls it."""
-    for option in (device, seed, units, bad_bands, consistency, harmonize, endmembers, method, srf):
+    for option in (device, seed, units, bad_bands, consistency, harmonize):
         function = option(function)
-    return function
+    return srf(method(mixing(function)))
+
+
+def mixing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what ``MorphRecipe`` is told."""
+    return endmembers(extraction(constraint(function)))
 
 
 def bands(ctx: click.Context, param: click.Parameter, text: str) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from lift_xr.cli import options
 from lift_xr.cli.exits import Refused, leaving
+from lift_xr.cli.fit import expect_way_to_response, train
 from lift_xr.cli.fuse import beside, write
 from lift_xr.cli.places import expect_apart
 from lift_xr.cli.talk import connected, say
@@ -17,42 +18,61 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lift_xr.io.raster import Alpha
+    from lift_xr.models import Model
+
+SETTLED = ("srf", *options.MIXING, "harmonize", "bad_bands", "wavelength_units", "seed")
 
 
 @click.command(
-    short_help="Map the endmembers that a model mixes.",
+    short_help="Map the endmembers of a mosaic.",
     epilog=options.examples(
+        "lift-xr unmix mosaic.tif --hsi hsi.zarr --srf ikonos --out maps.zarr",
+        "lift-xr unmix mosaic.tif --hsi hsi.zarr --srf ikonos --endmembers 4 --extraction vca \\",
+        "    --constraint sum-to-one --out maps.zarr --csv endmembers.csv",
         "lift-xr fit hsi.zarr --srf ikonos --method morph --out morph.lift",
-        "lift-xr unmix mosaic.tif --model morph.lift --out maps.zarr",
-        "lift-xr unmix mosaic.tif --model morph.lift --out maps.zarr --csv endmembers.csv",
-        "lift-xr unmix pan.tif --model morph.lift --hsi hsi.zarr --out maps.zarr",
+        "lift-xr unmix mosaic.tif --model morph.lift --out maps.zarr    no training",
+        "lift-xr unmix pan.tif --model pan.lift --hsi hsi.zarr --out maps.zarr",
     ),
 )
 @click.argument("msi")
 @click.option(
     "--model",
-    required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="From `lift-xr fit --method morph`.",
+    help="From `lift-xr fit --method morph`, instead of training one.",
 )
 @options.out("STORE", "Where the maps go, such as maps.zarr.", required=True, type=str)
-@click.option("--hsi", metavar="HSI", help="The cube, for a model of an MSI with one band.")
+@click.option(
+    "--hsi",
+    metavar="HSI",
+    help="The cube: to train on where there is no --model, and for a model of an MSI with one "
+    "band, which looks at it again.",
+)
 @click.option(
     "--csv",
     metavar="TABLE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the endmembers' spectra too, a row a band.",
+    help="Write the endmembers' spectra too, a row a band, once the maps are written. Of several "
+    "--part, those with I = 0 or 1 do.",
 )
+@options.srf
+@options.mixing
+@options.harmonize
+@options.bad_bands
+@options.units
+@options.seed
 @options.alpha
 @options.device
 @options.scheduler
 @options.overwrite
 @options.resume
-@options.part
+@options.part_of_maps
 @options.quiet
+@click.pass_context
 def unmix(
+    ctx: click.Context,
+    /,
     msi: str,
-    model: Path,
+    model: Path | None,
     out: str,
     hsi: str | None,
     csv: Path | None,
@@ -63,29 +83,82 @@ def unmix(
     resume: bool,
     part: tuple[int, int] | None,
     quiet: bool,
+    **training: Any,
 ) -> None:
     """Map how much of each endmember every pixel of MSI holds, and write STORE (Zarr).
 
-    The bands of STORE are the endmembers of MODEL; their spectra are in its attributes.
+    The bands of STORE are the endmembers of the model; their spectra are in its attributes.
     """
     from lift_xr.io import open_scene
-    from lift_xr.models import load_model
+    from lift_xr.io.place import expect_place
     from lift_xr.unmix import unmix as maps_of
 
-    expect_apart({"--out": out, "--csv": csv}, (msi, hsi, str(model)))
-    if csv is not None and csv.exists() and not (overwrite or resume or part):
-        raise Refused("FileExistsError", f"{csv} already exists. Pass --overwrite to replace it")
-    fitted = load_model(model)
+    _expect_model_or_cube(ctx, model, hsi, msi, part, training)
+    expect_apart({"--out": out, "--csv": csv}, (msi, hsi, training["srf"], model and str(model)))
+    joins = resume or part is not None
+    mosaic = open_scene(msi, alpha=alpha)
+    expect_place(out, mosaic.data, overwrite=overwrite, resume=joins)
+    _expect_table_place(csv, replaces=overwrite or joins)
     with connected(scheduler), leaving(f"{out} is not complete. Run again with --resume"):
-        cube = beside(fitted, hsi)
-        maps = maps_of(fitted, open_scene(msi, alpha=alpha), hsi=cube, device=device)
-        if csv is not None:
-            table_of(maps).to_csv(csv)
-        # Abundances without a constraint lie anywhere: packed, they would be clipped.
-        settings: dict[str, Any] = {"dtype": "float32", "overwrite": overwrite}
-        write(maps, out, part=part, resume=resume, progress=not quiet, **settings)
+        told = {"alpha": alpha, "device": device, "progress": not quiet}
+        fitted = _model(hsi, msi, model, **training, **told)
+        cube = beside(fitted, hsi, units=training["wavelength_units"])
+        maps = maps_of(fitted, mosaic, hsi=cube, device=device)
+        settings: dict[str, Any] = {"overwrite": overwrite, "progress": not quiet}
+        write(maps, out, part=part, resume=resume, **settings)
+    if csv is not None and (part is None or part[0] <= 1):  # the same table, whichever writes it
+        table_of(maps).to_csv(csv)
     count = maps.sizes["endmember"]
     say(f"wrote {out}: {count} maps; look at it with `lift-xr info {out}`", quiet=quiet)
+
+
+def _expect_model_or_cube(
+    ctx: click.Context,
+    model: Path | None,
+    hsi: str | None,
+    msi: str,
+    part: tuple[int, int] | None,
+    training: dict[str, Any],
+) -> None:
+    """Refuse to train what is trained, and to train without a cube or once for every part."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in SETTLED
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
+    if model is not None:
+        given = [each for each in given if each != "--wavelength-units"]  # of the cube beside it
+        if given:
+            settled = f"{', '.join(given)}: settled by --model, which is trained already"
+            raise click.UsageError(settled, ctx)
+        return
+    if hsi is None:
+        raise click.UsageError("give --model, or --hsi to train one", ctx)
+    if part is not None:
+        raise click.UsageError(
+            f"--part {part[0]}/{part[1]} without --model: every part would train its own. Train "
+            "once with `lift-xr fit --method morph`",
+            ctx,
+        )
+    expect_way_to_response(training["srf"], msi, "--hsi")
+
+
+def _expect_table_place(csv: Path | None, *, replaces: bool) -> None:
+    if csv is None:
+        return
+    if csv.exists() and not replaces:
+        raise Refused("FileExistsError", f"{csv} already exists. Pass --overwrite to replace it")
+    if not csv.parent.is_dir():
+        raise Refused("FileNotFoundError", f"there is no folder {csv.parent} to write {csv} in")
+
+
+def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
+    from lift_xr.models import load_model
+
+    if model is not None:
+        return load_model(model)
+    assert hsi is not None
+    return train(hsi, msi, method="morph", consistency="msi", **training)
 
 
 def table_of(maps: xr.Dataset) -> Any:

@@ -15,10 +15,11 @@ import zarr
 
 from lift_xr.blocks import Prior
 from lift_xr.errors import LayoutError
-from lift_xr.io.store import ABOUT, RECIPE, VERSION
+from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, VERSION
 from lift_xr.models import Model
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
+from lift_xr.unmix import ABUNDANCE
 
 CUBE = "cube"
 
@@ -63,6 +64,11 @@ class Blueprint:
     def kind(self) -> str:
         """What the store holds: the pixels of a ``cube``, or the ``recipe`` that makes them."""
         return CUBE if self.product is None else RECIPE
+
+    @property
+    def variable(self) -> str:
+        """What the pixels are called in the store."""
+        return ABUNDANCE if self.scene.name == ABUNDANCE else VARIABLE
 
     @property
     def labels(self) -> xr.DataArray:

@@ -76,9 +76,9 @@ def remove_debris(store: Any) -> None:
         debris.unlink(missing_ok=True)
 
 
-def level_path(level: int) -> str:
+def level_path(level: int, variable: str = VARIABLE) -> str:
     """Find the pixels of a level in their store."""
-    return f"{level}/{VARIABLE}"
+    return f"{level}/{variable}"
 
 
 def flags_path() -> str:
@@ -91,16 +91,17 @@ def index_within(path: str, index: tuple[int, ...]) -> tuple[int, ...]:
     return (*index[:-3], *index[-2:]) if path == flags_path() else index
 
 
-def paths_written(each: Pass) -> tuple[str, ...]:
+def paths_written(each: Pass, variable: str) -> tuple[str, ...]:
     """List the arrays that a task of a pass writes to; flags go with full resolution."""
-    levels = tuple(level_path(each.first + number) for number in range(len(each.layouts)))
+    numbers = range(each.first, each.first + len(each.layouts))
+    levels = tuple(level_path(number, variable) for number in numbers)
     return levels if each.first else (*levels, flags_path())
 
 
-def files_written(each: Pass) -> tuple[str, ...]:
+def files_written(each: Pass, variable: str) -> tuple[str, ...]:
     """List the files that a task of a pass writes, as ``io.files`` names them."""
     layouts = each.layouts if each.first else (*each.layouts, without_bands(each.layouts[0]))
-    pairs = zip(paths_written(each), layouts, strict=True)
+    pairs = zip(paths_written(each, variable), layouts, strict=True)
     return tuple(name for path, layout in pairs for name in names_of_files(path, layout))
 
 
@@ -141,7 +142,8 @@ def _write_pixels(
     """Make the arrays that tasks fill, and the record of what is done."""
     scene = blueprint.scene
     for level, layout in enumerate(layouts):
-        template = _template(_at_level(scene, level), layout.shape).assign_attrs(told.arrays[level])
+        template = _template(_at_level(scene, level), layout.shape, blueprint.variable)
+        template = template.assign_attrs(told.arrays[level])
         encoding = _encoding(template, layout, blueprint.packing)
         if isinstance(blueprint.packing, Codes):
             template = _as_codes(template, blueprint.packing)
@@ -149,14 +151,15 @@ def _write_pixels(
     flags = _flags(scene, layouts[0])
     flags = flags.assign_attrs(told.arrays[0])
     _write(flags, root, QUALITY, _flags_encoding(flags, layouts[0]), told.groups[0])
+    name = blueprint.variable
     for each in blueprint.passes:
-        create_record(root, each, (*paths_written(each), *files_written(each)))
+        create_record(root, each, (*paths_written(each, name), *files_written(each, name)))
 
 
 def _write_labels(blueprint: Blueprint, root: zarr.Group) -> None:
     """Write what a recipe's readers get, but for its pixels."""
     product = blueprint.labels
-    template = _template(product, product.shape)
+    template = _template(product, product.shape, VARIABLE)
     attrs = {"dims": [*map(str, product.dims)], "attrs": product.attrs}
     labels = template.drop_attrs(deep=False).to_dataset().drop_vars(VARIABLE).assign_attrs(attrs)
     labels.to_zarr(
@@ -187,12 +190,12 @@ def _write(
     )
 
 
-def _template(scene: xr.DataArray, shape: tuple[int, ...]) -> xr.DataArray:
+def _template(scene: xr.DataArray, shape: tuple[int, ...], variable: str) -> xr.DataArray:
     """Everything of the scene but its pixels: coordinates in memory, described as CF has it."""
     coords = {key: each.compute() for key, each in scene.coords.items() if each.ndim < 2}
     nothing = da.zeros(shape, dtype="float32", chunks=shape)
     template = xr.DataArray(
-        nothing, coords=coords, dims=scene.dims, attrs=scene.attrs, name=VARIABLE
+        nothing, coords=coords, dims=scene.dims, attrs=scene.attrs, name=variable
     )
     if template["band"].dtype.kind == "U":  # fixed-width text has no Zarr v3 specification
         template["band"] = template["band"].astype(object)

@@ -16,7 +16,7 @@ import zarr.storage
 
 from lift_xr.blocks import Lifted, Prior, is_per_pixel, lift_blocks
 from lift_xr.io.blueprint import Blueprint
-from lift_xr.io.create import create, flags_path, level_path
+from lift_xr.io.create import create, paths_written
 from lift_xr.io.shards import Index, Target, write_block, write_lifted
 from lift_xr.laps import laps
 from lift_xr.memory import forget_peak, of_peak, of_this_process
@@ -77,10 +77,10 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
     blueprint = Blueprint(fused, (each,), packing)
     create(blueprint, store)
     # A name of its own: arrays are kept open by the name of their run, this one's must not be.
-    target = Target.of(store, uuid.uuid4().hex, each, packing, blueprint.trained)
+    target = Target.of(store, uuid.uuid4().hex, each, blueprint)
     with laps() as spent:
         _run_task(lifted, target, index, window, prior)
-    stored = tuple(_stored(contents, path) for path in _paths(each))
+    stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))
     contents.clear()
     return Probe(
         index=index,
@@ -166,11 +166,6 @@ def _lift(lifted: Lifted, window: np.ndarray, prior: Prior | None) -> np.ndarray
     block = lift_blocks(alone, lifted.model, device=lifted.device, prior=prior)
     values: np.ndarray = block.compute(scheduler=HERE)
     return values
-
-
-def _paths(each: Pass) -> tuple[str, ...]:
-    levels = (level_path(each.first + number) for number in range(len(each.layouts)))
-    return (*levels, flags_path())
 
 
 def _stored(contents: dict[str, Any], path: str) -> int:

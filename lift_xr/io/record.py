@@ -23,11 +23,13 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from lift_xr.errors import LayoutError
 from lift_xr.io.store import VARIABLE
 from lift_xr.plan import Pass
+from lift_xr.unmix import ABUNDANCE
 
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
-WRITTEN = re.compile(rf"(\d{{1,3}}/{VARIABLE}|quality/flags)(/c(/\d+)*)?")  # arrays and files
+PIXELS = rf"\d{{1,3}}/({VARIABLE}|{ABUNDANCE})"
+WRITTEN = re.compile(rf"({PIXELS}|quality/flags)(/c(/\d+)*)?")  # arrays and files
 GREATEST_RECORD = 10**8  # numbers, all rows of a pass together
 UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError)  # RecursionError too
 CHECKSUM = (

@@ -11,6 +11,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.packing import GREATEST_CODE, Packing
 
 REFLECTANCE_STEP = 1e-4
+CONSTRAINT, BOUNDED = "lift_xr_constraint", "sum-to-one"  # what abundances obey, as unmix has it
+SHARE_STEP = 1 / GREATEST_CODE  # of abundances that sum to one: none is above 1
 MARGIN = 0.25  # of the training range, on both sides: a mosaic has pixels the cube has not
 
 
@@ -36,6 +38,17 @@ def find_packing(
     return Packing(dtype, float(scale), float(np.float32(offset)))
 
 
+def dtype_for(attrs: dict[Any, Any], dtype: npt.DTypeLike | None) -> np.dtype:
+    """The dtype asked for; else packed, but for abundances that no constraint holds in a range.
+
+    Those of pixels unlike any of the cube lie anywhere, and nobody looks for them among clipped
+    ones: half the space is not worth it.
+    """
+    if dtype is None:
+        dtype = "float32" if attrs.get(CONSTRAINT, BOUNDED) != BOUNDED else "uint16"
+    return expect_dtype(dtype)
+
+
 def expect_dtype(dtype: npt.DTypeLike) -> np.dtype:
     """Raise LayoutError unless a dtype is one that a store can have."""
     try:
@@ -57,6 +70,8 @@ def _wrong_dtype(found: str) -> LayoutError:
 def _default_packing(attrs: dict[Any, Any]) -> tuple[float, float]:
     if str(attrs.get("units", "")).strip() == "1":
         return REFLECTANCE_STEP, 0.0
+    if attrs.get(CONSTRAINT) == BOUNDED:
+        return SHARE_STEP, 0.0
     low, high = attrs.get("lift_xr_range", (np.nan, np.nan))
     if not high > low:
         raise LayoutError(

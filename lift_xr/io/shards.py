@@ -12,6 +12,7 @@ import zarr
 
 from lift_xr.blocks import Lifter, lift_block
 from lift_xr.encode import Encoded, encode_block
+from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import (
     as_store,
@@ -51,15 +52,24 @@ class Target:
     run: str
     each: Pass
     packing: Packing
+    variable: str
     trained: tuple[float, float] = (-np.inf, np.inf)
 
     @classmethod
-    def of(
-        cls, store: Any, run: str, each: Pass, packing: Packing, trained: tuple[float, float]
-    ) -> Target:
+    def of(cls, store: Any, run: str, each: Pass, blueprint: Blueprint) -> Target:
         """Point the tasks of a pass to a path, URL or store."""
         opened = as_store(store)
-        return cls(opened, str(opened), run, each, packing, trained)
+        packing, name = blueprint.packing, blueprint.variable
+        return cls(opened, str(opened), run, each, packing, name, blueprint.trained)
+
+    def level_path(self, level: int) -> str:
+        """Find the pixels of a level."""
+        return level_path(level, self.variable)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a task writes, as ``io.files`` names it."""
+        return files_written(self.each, self.variable)
 
 
 def write_block(block: np.ndarray, target: Target, block_id: Index) -> np.ndarray:
@@ -126,8 +136,9 @@ def _write_levels(
     for number in range(len(target.each.layouts)):
         with lap("halve"):
             stored = stored if number == 0 else halve(stored, target.packing)
+        path = target.level_path(target.each.first + number)
         with lap("write"):
-            sums |= _write(stored, target, level_path(target.each.first + number), number, block_id)
+            sums |= _write(stored, target, path, number, block_id)
             written += stored.nbytes
     return written, sums
 
@@ -140,13 +151,13 @@ def _write(
     shard = index_within(path, target.each.layouts[number].shard)
     array[_window(index, shard, stored.shape)] = stored
     noted: Any = array.store
-    files = (name for name in files_written(target.each) if array_of_file(name) == path)
+    files = (name for name in target.files if array_of_file(name) == path)
     return {path: checksum(stored)} | {name: noted.take(key_of_file(name, index)) for name in files}
 
 
 def _read_half(target: Target, block_id: Index) -> np.ndarray:
     """Read the level before, strip by strip of whole shards, and halve it."""
-    source = _array(target, level_path(target.each.first - 1))
+    source = _array(target, target.level_path(target.each.first - 1))
     layout = target.each.layouts[0]
     shape = tuple(along[index] for along, index in zip(layout.blocks, block_id, strict=True))
     *rest, rows, columns = _window(block_id, layout.shard, shape)
@@ -166,7 +177,8 @@ def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
 
 
 def _record(target: Target, block_id: Index, clipped: int, sums: dict[str, int]) -> None:
-    written = [sums[name] for name in (*paths_written(target.each), *files_written(target.each))]
+    paths = paths_written(target.each, target.variable)
+    written = [sums[name] for name in (*paths, *target.files)]
     _array(target, record_path(target.each))[block_id] = done_row(clipped, written)
 
 

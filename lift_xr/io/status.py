@@ -16,7 +16,7 @@ import zarr
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.record import CLIPPED, DONE, FAILING, RECORD, Progress, all_progress
-from lift_xr.io.store import ABOUT, LEVEL, VARIABLE, local_path
+from lift_xr.io.store import ABOUT, LEVEL, local_path
 
 RECENT = 64  # shards that tell how fast the run is now
 PAUSE = 20  # times the usual interval: longer ones are no work, but nobody at work
@@ -113,7 +113,8 @@ def _expect_run(store: Any) -> bool:
 
 def _clipped(store: Any, finest: Progress) -> float:
     """Divide the values that were clipped by those of all shards that are done."""
-    pixels = zarr.open_array(store, path=f"{LEVEL}/{VARIABLE}", mode="r")
+    path = next(name for name in finest.columns if name.startswith(f"{LEVEL}/"))
+    pixels = zarr.open_array(store, path=path, mode="r")
     grid = finest.states.shape
     edges = pixels.shards if pixels.shards and prod(grid) > 1 else pixels.shape
     sizes = (

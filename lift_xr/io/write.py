@@ -33,7 +33,7 @@ from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
 from lift_xr.io.record import CLIPPED, DONE, read_progress
-from lift_xr.io.scale import expect_dtype, find_packing
+from lift_xr.io.scale import dtype_for, find_packing
 from lift_xr.io.shards import (
     Target,
     record_failure,
@@ -76,7 +76,7 @@ def write_zarr(
     *,
     kind: Literal["cube", "recipe"] = "cube",
     msi: Mosaic = "copy",
-    dtype: npt.DTypeLike = "uint16",
+    dtype: npt.DTypeLike | None = None,
     scale_factor: float | None = None,
     add_offset: float | None = None,
     shard: int = SHARD,
@@ -91,10 +91,11 @@ def write_zarr(
     Parameters
     ----------
     fused : (band, y, x) or (time, band, y, x)
-        From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``, whose endmembers
-        become bands, their spectra an attribute. Its blocks need not be shards: of a lifted scene
-        each task reads the window of the mosaic that its shard needs, and no pixel is lifted twice;
-        of any other, each task computes the blocks that its shard touches.
+        From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``: their endmembers
+        become bands of a variable ``abundance``, the spectra an attribute of it. Its blocks need
+        not be shards: of a lifted scene each task reads the window of the mosaic that its shard
+        needs, and no pixel is lifted twice; of any other, each task computes the blocks that its
+        shard touches.
     store
         A path, a URL or a zarr store.
     kind
@@ -109,10 +110,12 @@ def write_zarr(
     dtype
         ``"uint16"`` keeps codes, to be read as ``code * scale_factor + add_offset``; values beyond
         the 65,535 codes are clipped, and a warning says when they are many. ``"float32"`` keeps
-        values.
+        values. None is float32 for maps of abundances that need not sum to one, which no range is
+        known to hold, and uint16 for all else.
     scale_factor, add_offset
-        In the units of ``fused``. The default is 1e-4 and 0 where these are "1" (reflectance);
-        else, what holds the range of the training cube with a quarter of it to spare either side.
+        In the units of ``fused``. The default is 1e-4 and 0 where these are "1" (reflectance); just
+        what holds 0 to 1 for abundances that sum to one; else, what holds the range of the training
+        cube with a quarter of it to spare either side.
     shard
         Shard edge in pixels. Where it is divisible by 4, a task writes the first two overviews of
         its shard too. The default suits HSI pixels of n MSI pixels where n divides 320: no chunk
@@ -186,14 +189,15 @@ def write_zarr(
 
 def _cube_of(
     scene: xr.DataArray,
-    dtype: npt.DTypeLike,
+    dtype: npt.DTypeLike | None,
     shard: int,
     scale_factor: float | None,
     add_offset: float | None,
 ) -> Blueprint:
     """Plan the store of a scene's pixels, with the model that lifts them."""
-    passes = passes_of(scene.shape, expect_dtype(dtype), shard=shard)
-    packing = find_packing(scene.attrs, np.dtype(dtype), scale_factor, add_offset)
+    chosen = dtype_for(scene.attrs, dtype)
+    passes = passes_of(scene.shape, chosen, shard=shard)
+    packing = find_packing(scene.attrs, chosen, scale_factor, add_offset)
     model = model_of(scene.data)
     return Blueprint(scene, passes, packing, fingerprint(scene.data), model=model)
 
@@ -276,7 +280,7 @@ def _fill_pass(
 ) -> None:
     """Run the tasks of one pass that are left and belong to this part."""
     each = blueprint.passes[number]
-    target = Target.of(store, blueprint.run, each, blueprint.packing, blueprint.trained)
+    target = Target.of(store, blueprint.run, each, blueprint)
     states = read_progress(store, each).states
     turns = [index for index in np.ndindex(each.grid)][part[0] - 1 :: part[1]]
     todo = [index for index in turns if states[index] != DONE]

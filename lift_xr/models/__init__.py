@@ -39,6 +39,8 @@ class Method:
     """Whether a mosaic of one band is lifted with the cube beside it."""
     learns_again: bool = False
     """Whether it can learn from pixels of the mosaic too, once these have likely spectra."""
+    fewest_bands: int = 1
+    """Of the mosaic, that it is built for."""
 
 
 METHODS = {
@@ -46,7 +48,12 @@ METHODS = {
     "sin-paper": Method("sin", "SinPaperRecipe", "fit_sin_paper", projects=False, whole_image=True),
     "morph": Method("morph", "MorphRecipe", "fit_morph", pan_prior=True),
     "morph-paper": Method(
-        "morph", "MorphPaperRecipe", "fit_morph_paper", projects=False, whole_image=True
+        "morph",
+        "MorphPaperRecipe",
+        "fit_morph_paper",
+        projects=False,
+        whole_image=True,
+        fewest_bands=2,
     ),
     "linear": Method("linear", "LinearRecipe", "fit_linear"),
 }

@@ -66,7 +66,7 @@ class SinRecipe:
 
     def for_pixels(self, count: int) -> SinRecipe:
         """The same recipe with every number chosen for this many training pixels."""
-        steps = min(max(round(80 * count**0.5), 1000), 10_000)
+        steps = min(max(round(80 * count**0.5), 1000), 8_000)
         batch = min(max(count // 12, 128), 512)
         decay = min(50 / count, 0.3)
         return replace(

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lift_xr.sample import MERGE, Sample, draw_pixels, scramble
+from lift_xr.sample import MERGE, Sample, TooFewDrawn, draw_pixels, scramble
 from tests.strategies import chunks
 
 HEIGHT, WIDTH = 23, 17
@@ -60,6 +60,24 @@ def test_nodata_is_left_out_and_costs_no_pixels_while_there_are_enough() -> None
     assert sample.pixels.shape == (100, 3)
     assert np.isfinite(sample.pixels).all()
     assert sample.valid < sample.total == HEIGHT * WIDTH
+
+
+@settings(deadline=None, max_examples=25)
+@given(chunks(HEIGHT), chunks(WIDTH), st.sampled_from([1, 20, 60]), st.sampled_from([0, 0.5]))
+def test_keeping_less_on_the_way_draws_the_same_or_says_so(
+    rows: tuple, columns: tuple, count: int, nodata: float
+) -> None:
+    values = cube(nodata=nodata)
+    lazy = da.from_array(values, chunks=(3, rows, columns))
+    wanted = draw(values, (HEIGHT, WIDTH), count=count)
+    try:
+        (found,) = dask.compute(draw_pixels(lazy, count=count, seed=0, spare=3.0))
+    except TooFewDrawn:
+        assert count == 1 or nodata
+        return
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+    np.testing.assert_array_equal(found.beside, wanted.beside)
+    assert (found.total, found.valid) == (wanted.total, wanted.valid)
 
 
 def test_what_was_seen_is_counted() -> None:

@@ -7,8 +7,8 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from lift_xr.packing import decode_block, mask_transparent
-from lift_xr.windows import spans_of, windows
+from lift_xr.packing import decode_block, mask_transparent, take_bands
+from lift_xr.windows import pieces, spans_of, windows
 
 HEIGHT, WIDTH = 23, 17
 ROWS, COLUMNS = spans_of((8, 8, 7), halo=2), spans_of((9, 8))
@@ -74,3 +74,19 @@ def test_nothing_is_shuffled_over_a_cluster() -> None:
         cut = windows(lazy, spans_of((11, 12)), spans_of((17,)))
     assert not any("p2p" in name for name in cut.dask.layers)
     np.testing.assert_array_equal(cut, lazy)
+
+
+def test_large_blocks_are_read_in_pieces_each_pixel_once_whatever_bands_are_taken() -> None:
+    source = Watched()
+    image = opened(source)
+    kept = np.array([0, 2])
+    taken = image.map_blocks(
+        take_bands, kept=kept, chunks=((2,), *image.chunks[1:]), dtype="float32", meta=image._meta
+    )
+    expected = taken.compute()
+    source.read.clear()
+    cut = pieces(taken, 4)
+    np.testing.assert_array_equal(cut.compute(), expected)
+    assert max(height * width for _, height, width in source.read) == 16
+    assert sum(height * width for _, height, width in source.read) == HEIGHT * WIDTH
+    assert pieces(cut, 4) is cut

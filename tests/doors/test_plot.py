@@ -180,3 +180,50 @@ def test_nothing_but_plot_imports_matplotlib() -> None:
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "False"
+
+
+def maps(height: int = 6, width: int = 9) -> xr.Dataset:
+    """Three endmembers on a slope of abundances, one pixel without data."""
+    shares = np.linspace(-0.2, 1.1, 3 * height * width, dtype="float32").reshape(3, height, width)
+    shares[:, 1, 2] = np.nan
+    spectra = np.tile(np.linspace(0.1, 0.4, len(WAVELENGTH), dtype="float32"), (3, 1))
+    return xr.Dataset(
+        {
+            "abundances": (("endmember", "y", "x"), shares),
+            "endmembers": (("endmember", "band"), spectra, {"units": "1"}),
+        },
+        {
+            "endmember": [1, 2, 3],
+            "wavelength": ("band", WAVELENGTH),
+            "y": range(height),
+            "x": range(width),
+        },
+    )
+
+
+def test_abundances_have_a_titled_map_each_a_scale_and_their_spectra() -> None:
+    figure = plot.abundances(maps(), columns=2)
+    drawn = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title(loc="left") for ax in drawn] == [f"endmember {n}" for n in (1, 2, 3)]
+    assert len({ax.images[0].get_clim() for ax in drawn}) == 1  # one scale for all
+    assert "abundance" in [ax.get_ylabel() for ax in figure.axes]
+    (spectra,) = (ax for ax in figure.axes if len(ax.lines) == 3)
+    assert spectra.get_xlabel() == "wavelength (nm)"
+    assert spectra.get_ylabel() == "reflectance"
+
+
+def test_abundances_without_data_are_left_blank() -> None:
+    figure = plot.abundances(maps())
+    picture = next(ax.images[0] for ax in figure.axes if ax.images).get_array()
+    hidden = np.ma.getmaskarray(np.ma.masked_invalid(picture))
+    assert hidden.sum() == 1
+    nothing = maps().where(False)
+    assert len(plot.abundances(nothing.assign(endmembers=maps()["endmembers"])).axes) == 5
+
+
+def test_abundances_takes_maps_of_one_time_and_nothing_else() -> None:
+    with pytest.raises(LayoutError, match=r"plot\.abundances\(lift_xr\.unmix\(model, msi\)\)"):
+        plot.abundances(cube().to_dataset(name="reflectance"))
+    series = maps().assign(abundances=maps()["abundances"].expand_dims(time=2))
+    with pytest.raises(LayoutError, match=r"maps have 2 times.*isel\(time=0\)"):
+        plot.abundances(series)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -390,3 +391,40 @@ def test_a_mosaic_in_one_huge_block_is_refused(model: lift_xr.Model) -> None:
 def test_numbers_of_unknown_units_are_not_lifted_in_silence(model: lift_xr.Model) -> None:
     with pytest.warns(UserWarning, match="msi has no units, and the model was fitted in reflect"):
         lift_xr.predict(model, msi().drop_attrs())
+
+
+class Watched:
+    """A large cube in a file, that remembers how many pixels were read at once."""
+
+    shape, dtype, ndim = (13, 700, 900), np.dtype("float32"), 3
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        rows, columns = (
+            range(size)[each] for size, each in zip((700, 900), index[1:], strict=True)
+        )
+        place = np.add.outer(np.array(rows) * 0.7, np.array(columns) * 0.3)
+        self.read.append(place.size)
+        return np.sin(np.multiply.outer(np.arange(1, 14), place)).astype("float32")[index[0]] + 2
+
+
+def test_a_cube_of_which_most_is_nodata_is_drawn_from_again(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.import_module("lift_xr.fuse"), "TRAINING_PIXELS", 20)
+    sparse = hsi().where(np.arange(hsi().sizes["x"]) < 2)
+    assert sparse.sizes["x"] * sparse.sizes["y"] > 4 * 20
+    model = lift_xr.fit(sparse, SRF, method="linear")
+    assert model.about["history"]["pixels"] == min(20, int(np.isfinite(sparse[0]).sum()))
+
+
+@pytest.mark.parametrize("method", ["linear", lift_xr.MorphRecipe(endmembers=4, steps=5)])
+def test_a_large_cube_is_trained_on_without_being_held(method) -> None:
+    source = Watched()
+    whole = da.from_array(source, chunks=-1, meta=np.empty((0, 0, 0), "float32"))
+    coords = {"wavelength": hsi().wavelength, "good_wavelength": ("band", np.arange(13) != 6)}
+    cube = xr.DataArray(whole, coords, ("band", "y", "x"), attrs={"units": "1"})
+    source.read.clear()
+    lift_xr.fit(cube, SRF, method=method, progress=False)
+    assert max(source.read) <= 320 * 320
+    assert sum(source.read) == 700 * 900
