@@ -23,7 +23,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.io import seal
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.compute import TRIES, run_shards
-from lift_xr.io.create import clear, create, remove_debris
+from lift_xr.io.create import as_store, clear, create, remove_debris
 from lift_xr.io.embed import model_of
 from lift_xr.io.engines import Index
 from lift_xr.io.geozarr import without_conventions
@@ -32,7 +32,7 @@ from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
-from lift_xr.io.record import CLIPPED, DONE, read_progress
+from lift_xr.io.record import CLIPPED, DONE, read_progress, remove_marks
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.shards import (
     Target,
@@ -249,6 +249,7 @@ def finalize(store: Any) -> None:
     for finish in range(1, FINISHES + 1):
         try:
             remove_debris(store)
+            remove_marks(as_store(store))
             _consolidate(store)
             return
         except FileNotFoundError:  # another process took what this one was writing for debris

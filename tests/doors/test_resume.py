@@ -246,6 +246,30 @@ def test_a_late_process_does_not_spoil_what_another_has_completed(tmp_path, whol
     assert files_of(store) == whole
 
 
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_what_is_done_is_done_whoever_gives_it_up_at_the_same_moment(tmp_path, place):
+    """The mark of a process that failed is written just before the row of one that did not."""
+    store = tmp_path / "s.zarr" if place == "folder" else MemoryStore()
+    for fail in ((0, 1, 0), (0, 2, 0)):
+        write_zarr(scene(), store, shard=SHARD, part=(1, 2))  # every other row of shards
+        mark_failing(zarr.open_array(store, path="_progress/0", mode="r+"), fail)
+    states = all_progress(store)[0].states.ravel()
+    assert states.tolist() == [DONE, FAILING, *[DONE, LEFT] * 4]
+    record = zarr.open_array(store, path="_progress/0", mode="r+")
+    record[0, 1, 0] = record[0, 0, 0]  # done after all, by another process
+    assert all_progress(store)[0].states[0, 1, 0] == DONE
+
+
+def test_a_completed_store_tells_of_no_failure_on_the_way(tmp_path, whole):
+    store = tmp_path / "s.zarr"
+    write_zarr(scene(), store, shard=SHARD, part=(1, 2))
+    mark_failing(zarr.open_array(store, path="_progress/0", mode="r+"), (0, 1, 0))
+    assert files_of(store)["_progress/0/failing/0.1.0"]
+    write_zarr(scene(), store, shard=SHARD, part=(2, 2))
+    assert files_of(store) == whole
+    assert not list(store.rglob("failing"))
+
+
 def test_a_killed_part_is_run_again(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
     killed, other = (child(store, diary, part=(i, 2), seconds=0.1) for i in (1, 2))
@@ -339,10 +363,15 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         again = tmp_path / "again"
         write_zarr(scene(diary=again), store, shard=SHARD, resume=True)
         assert entries(again) == 1
-        told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        some = tmp_path / "some"
+        told = threading.Thread(
+            target=kill_after,
+            args=(os.getpid(), some),
+            kwargs={"starts": 2, "by": signal.SIGTERM},  # the run listens by then
+        )
         told.start()
         with pytest.raises(Interrupted):
-            write_zarr(scene(seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
+            write_zarr(scene(diary=some, seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
         write_zarr(scene(), tmp_path / "t.zarr", shard=SHARD, resume=True)
         lost, pids = tmp_path / "lost", sorted(client.run(os.getpid).values())
         killer = threading.Thread(target=kill_after, args=(pids[0], lost), kwargs={"starts": 4})
@@ -354,10 +383,10 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         assert files_of(tmp_path / name) == whole
 
 
-def kill_after(pid: int, diary: Path, *, starts: int) -> None:
+def kill_after(pid: int, diary: Path, *, starts: int, by: int = signal.SIGKILL) -> None:
     while entries(diary) < starts:
         time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, by)
 
 
 # ------------------------------------------------------------------------------- whose store it is
