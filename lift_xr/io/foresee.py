@@ -21,7 +21,8 @@ from lift_xr.blocks import Lifted, lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.fuse import predict
 from lift_xr.grid import compare
-from lift_xr.io.engines import client_in_charge, cores
+from lift_xr.io.cores import cores
+from lift_xr.io.engines import client_in_charge
 from lift_xr.io.foreseen import Plan
 from lift_xr.io.place import innermost, sources
 from lift_xr.io.probe import Probe, probe_shard

@@ -364,16 +364,6 @@ def test_a_task_is_one_thread(tmp_path, city, model, pixels, monkeypatch):
     assert set(blas) == {1}
 
 
-def test_threads_are_as_many_as_cores(monkeypatch):
-    monkeypatch.setattr(engines, "CPU_COUNT", 8)
-    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert engines.cores() == 8
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
-    assert engines.cores() == 4
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
-    assert engines.cores() == 8
-
-
 # --------------------------------------------------------------------------- what it says of itself
 
 

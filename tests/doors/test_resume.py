@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -17,14 +19,17 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, write_zarr
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
+from lift_xr.io.shards import Target, write_overview
 from lift_xr.io.write import WriteFailed
+from lift_xr.packing import Packing
+from lift_xr.plan import passes_of
 from tests.clusters import two_workers
 from tests.scenes import located, on_grid
 
@@ -290,6 +295,57 @@ def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, w
             open_scene(store)
     write_zarr(scene(), store, shard=SHARD, part=(2, 3))
     assert files_of(store) == whole
+
+
+def without_overviews(whole: dict[str, bytes], store: Path) -> Path:
+    """A store whose full resolution was finished just now."""
+    for name, content in whole.items():
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(content)
+    zarr.open_array(store, path="_progress/2", mode="r+")[...] = 0
+    shutil.rmtree(store / "2/reflectance/c")
+    forget(store, shards=[])
+    return store
+
+
+def test_parts_that_finish_at_the_same_moment_complete_the_store_between_them(tmp_path, whole):
+    store = without_overviews(whole, tmp_path / "s.zarr")
+    parts = [child(store, tmp_path / "diary", part=(i, 3)) for i in (1, 2, 3)]
+    for process in parts:
+        process.join()
+    assert [process.exitcode for process in parts] == [0] * 3
+    assert files_of(store) == whole
+
+
+def test_each_part_begins_the_overviews_at_another_place_and_skips_what_is_done(tmp_path, whole):
+    begun = []
+    for i in (1, 2, 3):
+        store, log = without_overviews(whole, tmp_path / f"{i}.zarr"), tmp_path / f"{i}"
+        write_zarr(scene(), store, shard=SHARD, part=(i, 3), log=log)
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {line["level"] for line in told} == {2}
+        begun.append([line["index"][1] for line in told])
+        assert files_of(store) == whole
+    assert begun == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+    each = passes_of(SHAPE, np.dtype("uint16"), shard=SHARD)[1]
+    target = Target.of(store, "any", each, Packing(np.dtype("uint16"), 1e-4), (0, 1))
+    assert write_overview(target, (0, 1, 0)).item() == 0  # bytes: another part has written it
+    assert files_of(store) == whole
+
+
+def test_the_end_of_a_store_is_written_in_one_step():
+    roots: list[bytes] = []
+
+    class Watched(WrapperStore):
+        async def set(self, key: str, value: Any) -> None:
+            if key == "zarr.json":
+                roots.append(value.to_bytes())
+            await super().set(key, value)
+
+    write_zarr(scene(), Watched(MemoryStore()), shard=SHARD)
+    (only,) = map(json.loads, roots)
+    assert only["attributes"]["lift_xr"]["complete"] is True
+    assert only["consolidated_metadata"]["metadata"]
 
 
 @pytest.mark.parametrize("part", [(-1, 2), (3, 2), (1, 0)])
