@@ -81,7 +81,8 @@ def plan(
         else what dask is set to, else the cores of this machine.
     memory
         What one worker may hold, in bytes or as in ``"4GB"``. The default is the limit of the
-        client's workers, else, where this process does the work, this machine's memory.
+        client's workers, else, where this process does the work, this machine's memory. With
+        ``workers`` and neither, nothing is known to compare with, and the plan says so.
     out
         Where the store will go; a warning says when the disk has too little room.
     device
@@ -198,6 +199,7 @@ def _draft(
         bytes_per_task=max(held.total for held in (first, *later)),
         base=loaded + RESERVE + min(cached, GDAL_CACHE * MB),
         ratio=ratio,
+        limit=where.memory,
     )
 
 
