@@ -135,8 +135,8 @@ def _times_of_rows(store: Any) -> list[float]:
     """Read when each row of the record was written, the earliest first; none where nobody knows."""
     path = local_path(store)
     if path is not None:
-        rows = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
-        return sorted(each.stat().st_mtime for each in rows if each.is_file())
+        files = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
+        return sorted(each.stat().st_mtime for each in files if each.is_file())
     target = as_store(store)
     if not isinstance(target, FsspecStore):
         return []
