@@ -189,7 +189,8 @@ def _lift(network: DenseNetwork, block: Array, device: str, rows: tuple[int, ...
     if device == "cuda":
         _lift_on_gpu(network, pixels, lifted, rows)
     else:
-        with one_blas_thread(), np.errstate(invalid="ignore", over="ignore"):
+        # Of NaN, of pixels beyond any training, and of what is left in the padding of a tile.
+        with one_blas_thread(), np.errstate(all="ignore"):
             _lift_on_cpu(network, pixels, lifted, rows)
     return lifted.reshape(bands, *block.shape[1:])
 

@@ -169,7 +169,8 @@ part = click.option(
     callback=_part,
     help="Be the I-th of N processes that write STORE between them, such as the tasks of a SLURM "
     "array; they need no network. 0/N trains and begins STORE, which keeps the model, and writes "
-    "no shard; then the parts need neither HSI nor --model. Run a part again to resume it.",
+    "no shard; then the parts need neither HSI nor --model. Parts on one machine take turns at its "
+    "cores, unless --threads is given. Run a part again to resume it.",
 )
 part_of_maps = click.option(
     "--part",

@@ -16,11 +16,12 @@ from lift_xr.io.engines import Engine, Finished, Index, engine_for
 TRIES = 4
 BACKOFF = 1.0  # seconds before the second try; each further one waits four times as long
 HOPELESS = 10  # shards that failed, and not one that did not: the fault is not in the shards
+TURN = 0.05  # seconds between two tries of a process that waits for its first core
 LISTEN = 0.5  # seconds between two looks at whether to stop
 
 
 def run_shards(
-    statuses: da.Array, todo: Sequence[Index], *, stop: threading.Event
+    statuses: da.Array, todo: Sequence[Index], *, stop: threading.Event, shared: bool = False
 ) -> Iterator[Finished]:
     """Compute blocks of an array whose tasks write one shard each, and tell of each as it ends.
 
@@ -38,10 +39,13 @@ def run_shards(
         The blocks to compute.
     stop
         Once set, tasks that run are waited for and no other is started.
+    shared
+        Whether other processes, maybe of this machine, run tasks of the same run: then all of them
+        together have as many under way here as there are cores.
     """
     if not todo:
         return
-    with engine_for(statuses, todo) as engine:
+    with engine_for(statuses, todo, shared=shared) as engine:
         yield from _Run(engine, todo, stop).results()
 
 
@@ -70,15 +74,19 @@ class _Run:
     def _start(self) -> None:
         while self.later and self.later[0][0] <= time.monotonic():
             self.waiting.append(heapq.heappop(self.later)[1])
-        while self.waiting and len(self.running) < self.engine.places:
+        while self.waiting and self.engine.has_room(len(self.running)):
             index = self.waiting.popleft()
             self.running.add(index)
             self.tries[index] += 1
             self.engine.start(index)
 
     def _patience(self) -> float:
-        if self.running or not self.later:
-            return LISTEN if self.running or self.later else 0
+        if self.running:
+            return LISTEN
+        if self.waiting:
+            return TURN
+        if not self.later:
+            return 0
         return max(0.0, min(LISTEN, self.later[0][0] - time.monotonic()))
 
     def _try_again(self, finished: Finished) -> bool:

@@ -26,6 +26,7 @@ from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
+from lift_xr.io.spare import SPARE, spare_of
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
 from lift_xr.packing import Codes, Packing
 from lift_xr.plan import Layout, Pass
@@ -126,7 +127,7 @@ def _contents(blueprint: Blueprint) -> dict[str, Any]:
     told = convention_attrs(Grid.of(blueprint.scene), levels=max(1, len(layouts)))
     attrs = {"Conventions": CONVENTIONS, **(told.root if layouts else {}), ABOUT: about(blueprint)}
     root = zarr.open_group(MemoryStore(contents), mode="w", zarr_format=3, attributes=attrs)
-    root.create_group(RECORD)
+    root.create_group(RECORD, attributes={SPARE: spare_of(attrs)})
     if layouts:
         _write_pixels(blueprint, root, layouts, told)
     if blueprint.model is not None:

@@ -14,7 +14,6 @@ from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, Th
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from math import inf
 from typing import Any, Protocol
 
 import dask
@@ -26,9 +25,9 @@ from dask.base import get_scheduler
 from dask.core import get_deps
 from dask.local import get_sync
 from dask.optimization import cull
-from dask.system import CPU_COUNT
 from dask.utils import ensure_dict
 
+from lift_xr.io.cores import SharedCores, cores, shared_cores
 from lift_xr.laps import laps
 from lift_xr.workers import find_client
 
@@ -84,19 +83,11 @@ class Finished:
     tries: int = 1
 
 
-def cores() -> int:
-    """Count the cores that are ours: dask knows affinity and control groups, SLURM may say less."""
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    found = int(CPU_COUNT)
-    return min(found, int(allotted)) if allotted.isdecimal() else found
-
-
 class Engine(Protocol):
     """Where tasks run."""
 
-    @property
-    def places(self) -> float:
-        """How many may be started before the first has finished."""
+    def has_room(self, running: int) -> bool:
+        """Whether a task may be started beside so many that have not finished; then it must be."""
 
     def start(self, index: Index) -> None:
         """Start a task, or start it again."""
@@ -116,27 +107,40 @@ def out_of_reach() -> bool:
 
 
 @contextmanager
-def engine_for(statuses: da.Array, todo: Sequence[Index]) -> Iterator[Engine]:
-    """Find out where tasks run, and make ready to run them there."""
+def engine_for(
+    statuses: da.Array, todo: Sequence[Index], *, shared: bool = False
+) -> Iterator[Engine]:
+    """Find out where tasks run, and make ready to run them there.
+
+    Parameters
+    ----------
+    shared
+        Take turns at this machine's cores with other processes, unless dask is told how many
+        threads to use.
+    """
     work = _Work.of(statuses, todo)
     client = client_in_charge()
     if client is not None:
         yield _Cluster(client, work, todo)
         return
     get = get_scheduler() or dask.threaded.get
-    workers = dask.config.get("num_workers", None) or cores()
+    told = dask.config.get("num_workers", None)
+    workers = told or cores()
     with ExitStack() as pools:
+        turns = shared_cores() if shared and not told else None
+        if turns is not None:
+            pools.callback(turns.close)  # after the pools below have finished
         if get is dask.threaded.get:
             pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
-            yield _Here(work.with_shared(get), get_sync, pool, workers)
+            yield _Here(work.with_shared(get), get_sync, pool, workers, turns)
         elif get is dask.multiprocessing.get:
             context = dask.multiprocessing.get_context()
             processes = pools.enter_context(ProcessPoolExecutor(workers, context))
             pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
             get = partial(get, pool=processes)
-            yield _Here(work.with_shared(get), get, pool, workers)
+            yield _Here(work.with_shared(get), get, pool, workers, turns)
         else:
-            yield _Here(work.with_shared(get), get, _Inline(), 1)
+            yield _Here(work.with_shared(get), get, _Inline(), 1, turns)
 
 
 @dataclass(frozen=True)
@@ -253,9 +257,19 @@ class _Inline(Executor):
 class _Here:
     """Tasks run in this process, or in its own children: one graph a task, threads share none."""
 
-    def __init__(self, work: _Work, get: Callable[..., Any], pool: Executor, places: int) -> None:
-        self.work, self.get, self.pool, self.places = work, get, pool, places
+    def __init__(
+        self,
+        work: _Work,
+        get: Callable[..., Any],
+        pool: Executor,
+        places: int,
+        turns: SharedCores | None,
+    ) -> None:
+        self.work, self.get, self.pool, self.places, self.turns = work, get, pool, places, turns
         self.finished: queue.Queue[Finished] = queue.Queue()
+
+    def has_room(self, running: int) -> bool:
+        return running < self.places and (self.turns is None or self.turns.take())
 
     def start(self, index: Index) -> None:
         self.pool.submit(self._run, index)
@@ -269,16 +283,17 @@ class _Here:
     def _run(self, index: Index) -> None:
         try:
             (ran,) = self.get(self.work.alone(index), [(self.work.name, *index)])
+            found = Finished(index, ran=ran)
         except Exception as error:
-            self.finished.put(Finished(index, error))
-        else:
-            self.finished.put(Finished(index, ran=ran))
+            found = Finished(index, error)
+        finally:
+            if self.turns is not None:
+                self.turns.give()
+        self.finished.put(found)
 
 
 class _Cluster:
     """Tasks run on the workers of a distributed client, which get the whole graph at once."""
-
-    places = inf
 
     def __init__(self, client: Any, work: _Work, todo: Sequence[Index]) -> None:
         self.client, self.work = client, work
@@ -286,6 +301,9 @@ class _Cluster:
         tasks = {each.key: each for each in map(work.task, todo)}
         graph = {**work.beside(tasks.values()), **tasks}
         self.futures = dict(zip(todo, client.get(graph, list(tasks), sync=False), strict=True))
+
+    def has_room(self, running: int) -> bool:
+        return True
 
     def start(self, index: Index) -> None:
         if self.futures[index].status in ("error", "cancelled", "lost"):

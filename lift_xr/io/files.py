@@ -45,6 +45,18 @@ class NotingStore(WrapperStore[Store]):
         return self._noted.pop(key, ABSENT)
 
 
+class HoldingStore(WrapperStore[Store]):
+    """A store that keeps what is written to it in memory, so that readers see nothing half made."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.held: dict[str, Buffer] = {}
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Hold an object back."""
+        self.held[key] = value
+
+
 def file_checksum(content: Buffer | None) -> int:
     """Sum up the bytes of a file."""
     return ABSENT if content is None else crc32(content.as_buffer_like())

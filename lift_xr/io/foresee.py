@@ -21,7 +21,8 @@ from lift_xr.blocks import Lifted, lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.fuse import predict
 from lift_xr.grid import compare
-from lift_xr.io.engines import client_in_charge, cores
+from lift_xr.io.cores import cores
+from lift_xr.io.engines import client_in_charge
 from lift_xr.io.foreseen import Plan
 from lift_xr.io.place import innermost, sources
 from lift_xr.io.probe import Probe, probe_shard
@@ -80,7 +81,8 @@ def plan(
         else what dask is set to, else the cores of this machine.
     memory
         What one worker may hold, in bytes or as in ``"4GB"``. The default is the limit of the
-        client's workers, else, where this process does the work, this machine's memory.
+        client's workers, else, where this process does the work, this machine's memory. With
+        ``workers`` and neither, nothing is known to compare with, and the plan says so.
     out
         Where the store will go; a warning says when the disk has too little room.
     device
@@ -197,6 +199,7 @@ def _draft(
         bytes_per_task=max(held.total for held in (first, *later)),
         base=loaded + RESERVE + min(cached, GDAL_CACHE * MB),
         ratio=ratio,
+        limit=where.memory,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil, inf, prod
 
 from lift_xr.io.probe import Probe
 from lift_xr.plan import Layout, Pass, shard_edge
@@ -29,6 +29,8 @@ class Plan:
         Pixels along the edge of an HSI cell; None where it is not known.
     probe
         What one shard took; None where none was tried.
+    limit
+        Bytes that one worker may hold; infinite where nobody has said.
     """
 
     passes: tuple[Pass, ...]
@@ -38,6 +40,7 @@ class Plan:
     base: int
     ratio: float | None = None
     probe: Probe | None = None
+    limit: float = inf
 
     @property
     def layout(self) -> Layout:
@@ -146,6 +149,7 @@ class Plan:
         """What there is to say of it, a name and a text each."""
         told = [_scene_row(self), _shards_row(self), _cells_row(self), _tasks_row(self)]
         told += [_output_row(self), ("files", f"up to {self.files:,}"), _memory_row(self)]
+        told.append(_limit_row(self))
         told += [_time_row(self), _probe_row(self)]
         return tuple(row for row in told if row[1])
 
@@ -200,6 +204,15 @@ def _output_row(foreseen: Plan) -> tuple[str, str]:
 
 def _memory_row(foreseen: Plan) -> tuple[str, str]:
     return "memory", f"up to {size(foreseen.peak_memory)} a worker: {foreseen.parts}"
+
+
+def _limit_row(foreseen: Plan) -> tuple[str, str]:
+    if foreseen.limit < inf:
+        return "limit", f"{size(foreseen.limit)} a worker"
+    return (
+        "limit",
+        "not known: say what a worker may hold, with memory= or --memory",
+    )
 
 
 def _time_row(foreseen: Plan) -> tuple[str, str]:

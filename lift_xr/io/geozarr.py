@@ -22,6 +22,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
 
 Names = Literal["compat", "v0.1"]
+TAG = "v0.1"  # the one that all three conventions have published
 DECLARED = "zarr_conventions"
 LEVELS = "multiscales"
 FACTOR = 2  # from one level to the next
@@ -38,55 +39,49 @@ class Convention:
     Parameters
     ----------
     key
-        Its name as v0.1 has it, and that of its repository.
+        Its name as its schema demands, and that of its repository.
     uuid
         The same in every version.
     description
         As its schema demands, to the letter.
-    draft_name, draft_repository
-        Before v0.1.
     """
 
     key: str
     uuid: str
     description: str
-    draft_name: str
-    draft_repository: str
 
-    def declaration(self, names: Names) -> dict[str, str]:
-        """Write the entry of ``zarr_conventions`` that says a node follows this convention."""
-        draft = names == "compat"
-        tag, repository = ("v1", self.draft_repository) if draft else ("v0.1", self.key)
-        path = f"zarr-conventions/{repository}"
+    @property
+    def declaration(self) -> dict[str, str]:
+        """The entry of ``zarr_conventions`` that says a node follows this convention."""
+        path = f"zarr-conventions/{self.key}"
         return {
             "uuid": self.uuid,
-            "schema_url": f"https://raw.githubusercontent.com/{path}/refs/tags/{tag}/schema.json",
-            "spec_url": f"https://github.com/{path}/blob/{tag}/README.md",
-            "name": self.draft_name if draft else self.key,
+            "schema_url": f"https://raw.githubusercontent.com/{path}/refs/tags/{TAG}/schema.json",
+            "spec_url": f"https://github.com/{path}/blob/{TAG}/README.md",
+            "name": self.key,
             "description": self.description,
         }
+
+    @property
+    def alias(self) -> dict[str, str]:
+        """An entry for readers that look for the name which the drafts gave it."""
+        return {"uuid": self.uuid, "name": f"{self.key}:"}
 
 
 MULTISCALES = Convention(
     "multiscales",
     "d35379db-88df-4056-af3a-620245f8e347",
     "Multiscale layout of zarr datasets",
-    "multiscales",
-    "multiscales",
 )
 PROJ = Convention(
     "proj",
     "f17cb550-5864-4468-aeb7-f3180cfb622f",
     "Coordinate reference system information for geospatial data",
-    "proj:",
-    "geo-proj",
 )
 SPATIAL = Convention(
     "spatial",
     "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
     "Spatial coordinate information",
-    "spatial:",
-    "spatial",
 )
 
 
@@ -117,8 +112,9 @@ def convention_attrs(grid: Grid, *, levels: int = 1, names: Names = "compat") ->
     levels
         How many there are, full resolution included.
     names
-        ``"compat"`` declares the conventions as their drafts did and as rioxarray 0.22 and 0.23
-        look them up: names with a colon, tag v1. ``"v0.1"`` passes the schemas of the tag v0.1.
+        ``"v0.1"`` declares each convention once, as the schemas of the tag v0.1 demand.
+        ``"compat"`` adds the names with a colon, by which rioxarray 0.22 and 0.23 look them up; the
+        schemas ask for one entry that fits, and take others beside it.
 
     Returns
     -------
@@ -137,10 +133,12 @@ def convention_attrs(grid: Grid, *, levels: int = 1, names: Names = "compat") ->
         )
     grids = level_grids(grid, levels)
     place = _proj(grid.crs)
-    declared = [each.declaration(names) for each in ((PROJ, SPATIAL) if place else (SPATIAL,))]
+    followed = (PROJ, SPATIAL) if place else (SPATIAL,)
+    declared = [each.declaration for each in followed]
+    declared += [each.alias for each in followed if names == "compat"]
     return ConventionAttrs(
         root={
-            DECLARED: [MULTISCALES.declaration(names), *declared],
+            DECLARED: [MULTISCALES.declaration, *declared],
             LEVELS: _layout(grids),
             **place,
             **_spatial_group(grid),

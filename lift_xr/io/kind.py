@@ -6,14 +6,18 @@ import warnings
 from collections import Counter
 from typing import Any
 
+import dask
 import dask.array as da
 import zarr
+from dask.utils import parse_timedelta
 
 from lift_xr.blocks import lifted_from
 from lift_xr.device import find_device
 from lift_xr.errors import LayoutError
 from lift_xr.io.engines import client_in_charge
 from lift_xr.io.store import ABOUT
+
+WAIT = "lift_xr.wait-for-workers"  # a setting of dask's: how long to wait for the first
 
 
 def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
@@ -30,7 +34,8 @@ def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
     Raises
     ------
     LayoutError
-        Where the run was begun with CUDA, and somebody has none.
+        Where the run was begun with CUDA, and somebody has none; where a cluster has no worker, and
+        none comes within ten minutes, or what dask's setting ``lift_xr.wait-for-workers`` says.
 
     Warns
     -----
@@ -74,8 +79,21 @@ def _kinds() -> Counter[str]:
     client = client_in_charge()
     if client is None:
         return Counter([find_device("auto")])
-    client.wait_for_workers(1)
+    _expect_worker(client)
     return Counter(client.run(find_device, "auto").values())
+
+
+def _expect_worker(client: Any) -> None:
+    """Wait for the first worker of a cluster, but not for ever."""
+    patience = parse_timedelta(dask.config.get(WAIT, "10 minutes"))
+    try:
+        client.wait_for_workers(1, timeout=patience)
+    except TimeoutError as error:
+        raise LayoutError(
+            f"the cluster at {client.scheduler.address} had no worker for {patience:g} s; expected "
+            "one, to lift the scene. Start workers, e.g. cluster.scale(4); or, while they stand in "
+            f"a batch queue, wait longer with dask.config.set({{'{WAIT}': '6 hours'}})"
+        ) from error
 
 
 def _share(found: Counter[str], kind: str) -> str:

@@ -3,6 +3,9 @@
 A shard of nodata leaves no file, so files prove nothing. A task writes its row after its shards,
 in an object of its own: nothing is locked, and a task that dies leaves no row. Nothing in a row
 depends on when, where or how often a task ran.
+
+Who gives a task up leaves a mark beside the rows, never in them: another process may have the same
+task in hand, and what it has done stays done.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,6 +22,7 @@ from zlib import crc32
 import numpy as np
 import zarr
 from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.errors import LayoutError
@@ -28,6 +33,7 @@ from lift_xr.unmix import ABUNDANCE
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
+MARKS = "failing"  # beside the rows of a pass: an object for every task that was given up
 PIXELS = rf"\d{{1,3}}/({VARIABLE}|{ABUNDANCE})"
 WRITTEN = re.compile(rf"({PIXELS}|quality/flags)(/c(/\d+)*)?")  # arrays and files
 GREATEST_RECORD = 10**8  # numbers, all rows of a pass together
@@ -165,7 +171,7 @@ def _wrong_shape(array: zarr.Array[Any], columns: int) -> str:
 def _progress(store: Any, path: str) -> Progress:
     array, columns = open_record(store, path)
     try:
-        return Progress(np.asarray(array[...]), columns)
+        return Progress(with_failing(np.array(array[...]), array), columns)
     except UNREADABLE as error:
         raise LayoutError(
             f"{path} of {store} has rows of another length ({error}); {_DAMAGED}"
@@ -200,12 +206,42 @@ def row_checksum(row: np.ndarray) -> int:
 
 
 def mark_failing(array: zarr.Array[Any], index: tuple[int, ...]) -> None:
-    """Write down that a task was tried and failed; whoever does it after all overwrites this.
+    """Leave a mark that a task was tried and given up, unless somebody has done it.
 
-    Nothing is written where another process has done it already.
+    A row is written once, by who has done the task. So the mark of a process that comes late cannot
+    hide it: the row is looked at after the mark is there, and a run is completed after its rows.
     """
+    key, content = _key_of_mark(array.path, index), default_buffer_prototype().buffer
+    sync(array.store.set(key, content.from_bytes(b"tried and failed\n")))
     if np.asarray(array[index])[0] == DONE:
-        return
-    row = np.zeros(array.shape[-1], "int64")
-    row[0] = FAILING
-    array[index] = row
+        sync(array.store.delete(key))
+
+
+def with_failing(rows: np.ndarray, array: zarr.Array[Any]) -> np.ndarray:
+    """Say of the rows of tasks that are not done which were tried and given up."""
+    for index in _marks(array.store, array.path, dims=rows.ndim - 1):
+        if all(at < size for at, size in zip(index, rows.shape, strict=False)):
+            rows[index][0] = rows[index][0] or FAILING
+    return rows
+
+
+def remove_marks(target: Store) -> None:
+    """Remove the marks of tasks that failed, once all are done; one that is left hides nothing."""
+    for first in firsts(target):
+        with suppress(OSError):  # another process removes the same, or its own mark just now
+            sync(target.delete_dir(f"{RECORD}/{first}/{MARKS}"))
+
+
+def _key_of_mark(path: str, index: tuple[int, ...]) -> str:
+    return f"{path}/{MARKS}/{'.'.join(map(str, index))}"
+
+
+def _marks(target: Store, path: str, *, dims: int) -> list[tuple[int, ...]]:
+    """List the tasks that carry a mark."""
+
+    async def collect() -> list[str]:
+        return [name.strip("/") async for name in target.list_dir(f"{path}/{MARKS}")]
+
+    named = re.compile(r"\d{1,9}" + r"\.\d{1,9}" * (dims - 1))
+    names = sync(collect()) if target.supports_listing else []
+    return sorted(tuple(map(int, each.split("."))) for each in names if named.fullmatch(each))

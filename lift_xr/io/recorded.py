@@ -26,6 +26,7 @@ from lift_xr.io.record import (
     Progress,
     open_record,
     row_checksum,
+    with_failing,
 )
 from lift_xr.io.seal import read_file
 from lift_xr.io.verification import Failure, Index
@@ -176,7 +177,7 @@ def read_record(target: Store, first: int, faults: Faults) -> Recorded | None:
             "the record of the store has no checksums of files: an earlier version wrote it; "
             "expected one of this version. Write it again with overwrite=True"
         )
-    progress = Progress(_rows(record), columns)
+    progress = Progress(with_failing(_rows(record), record), columns)
     recorded = Recorded(first, progress, _arrays(target, columns, record.ndim - 1, faults))
     for index in recorded.tasks:
         row = progress.rows[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.create import ROOT, as_store, remove_all
 from lift_xr.io.embed import MODEL
 from lift_xr.io.record import RECORD
-from lift_xr.io.seal import LAST
+from lift_xr.io.seal import LAST, LIST, read_file, write_file
+from lift_xr.io.spare import SPARE, attrs_of
 from lift_xr.io.store import ABOUT, BESIDE, is_beside, place_beside
 from lift_xr.io.verification import Failure
 
@@ -23,8 +25,9 @@ def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
     """Call a store incomplete, and what is damaged not done; return how many things that is.
 
     Of a model nothing is left where any of it is damaged: half a model is none, and it is to be
-    given or trained again. The cube of a recipe is marked as the store of its own that it is; where
-    its root is damaged, all of it is removed, to be written again.
+    given or trained again. A damaged root is made again from the copy beside the record. The cube
+    of a recipe is marked as the store of its own that it is; where its root is damaged, all of it
+    is removed, to be written again.
 
     Parameters
     ----------
@@ -36,23 +39,22 @@ def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
     Raises
     ------
     LayoutError
-        Where the root's own metadata are damaged: nothing tells any more which run to resume.
+        Where the root is damaged, and so is the copy: nothing tells any more which run to resume.
     """
-    if _hopeless(failures):
-        raise LayoutError(
-            f"{ROOT} of {store} is damaged, so the run that wrote the store cannot be resumed; "
-            "expected damage to other files. Write it again with overwrite=True"
-        )
+    rootless = _is_rootless(failures)
+    spare = _spare(store) if rootless else None
     beside = [outside(each) for each in failures if is_beside(each.path)]
     keys = _keys(each for each in failures if not is_beside(each.path))
-    if not keys and not _hopeless(beside) and not _keys(beside):
+    if not rootless and not keys and not _is_rootless(beside) and not _keys(beside):
         return 0
-    _reopen(store)  # first: a repair cut short leaves a store that calls itself incomplete
+    # First: a repair cut short leaves a store that calls itself incomplete.
+    _reopen(store) if spare is None else write_file(as_store(store), ROOT, spare)
     _delete(as_store(store), keys)
-    if _hopeless(beside):
+    marked = len(keys) + rootless
+    if _is_rootless(beside):
         remove_all(place_beside(store))
-        return len(keys) + 1
-    return len(keys) + (mark_damaged(place_beside(store), beside) if beside else 0)
+        return marked + 1
+    return marked + (mark_damaged(place_beside(store), beside) if beside else 0)
 
 
 def inside(failure: Failure) -> Failure:
@@ -72,9 +74,27 @@ def is_of_model(failure: Failure) -> bool:
     return failure.file.startswith(f"{MODEL}/")
 
 
-def _hopeless(failures: Iterable[Failure]) -> bool:
-    """Whether the root is damaged, which alone tells the run."""
+def _is_rootless(failures: Iterable[Failure]) -> bool:
+    """Whether the root is damaged, which tells the run."""
     return any(each.file == ROOT and each.check == "metadata" for each in failures)
+
+
+def _spare(store: Any) -> bytes:
+    """Make the root of an incomplete store from the copy beside the record."""
+    content = read_file(as_store(store), LIST)
+    try:
+        told = json.loads(b"{}" if content is None else content.to_bytes())
+        attrs = attrs_of(told["attributes"][SPARE])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        attrs = None
+    if attrs is None:
+        raise LayoutError(
+            f"{ROOT} of {store} is damaged, and so is the copy of it in {LIST}, so the run that "
+            "wrote the store cannot be resumed; expected one of them. Write it again with "
+            "overwrite=True"
+        )
+    root = {"attributes": attrs, "zarr_format": 3, "node_type": "group"}
+    return json.dumps(root, indent=2).encode()
 
 
 def _keys(failures: Iterable[Failure]) -> set[str]:

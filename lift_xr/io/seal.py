@@ -39,10 +39,18 @@ def list_files(store: Any) -> None:
     group.attrs[FILES] = {key: sums[key] for key in sorted(sums) if sums[key] != ABSENT}
 
 
-def close(store: Any) -> None:
-    """Call a store complete, in one step: the last thing a run writes."""
+def close(store: Any, consolidated: Buffer) -> None:
+    """Consolidate a store and call it complete, in one step: the last thing a run writes.
+
+    Parameters
+    ----------
+    store
+        A path, a URL or a zarr store.
+    consolidated
+        Its root's metadata, with those of all that lies below.
+    """
     target = as_store(store)
-    root = json.loads(_expect(read_file(target, ROOT)).to_bytes())
+    root = json.loads(consolidated.to_bytes())
     listed = hashlib.sha256(_expect(read_file(target, LIST)).to_bytes()).hexdigest()
     told = root["attributes"][ABOUT]
     kept = {key: each for key, each in told.items() if key not in LAST}  # to be said in this order

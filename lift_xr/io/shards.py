@@ -23,7 +23,7 @@ from lift_xr.io.create import (
     paths_written,
 )
 from lift_xr.io.files import NotingStore, array_of_file, key_of_file
-from lift_xr.io.record import checksum, done_row, mark_failing, record_path
+from lift_xr.io.record import DONE, checksum, done_row, mark_failing, record_path
 from lift_xr.laps import lap
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
@@ -115,7 +115,12 @@ def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndar
 
 
 def write_overview(target: Target, block_id: Index) -> np.ndarray:
-    """Halve what the last level of the pass before holds, and write it and its own overviews."""
+    """Halve what the last level of the pass before holds, and write it and its own overviews.
+
+    Not where another process, which completes the same store, has done so meanwhile.
+    """
+    if _array(target, record_path(target.each))[block_id][0] == DONE:  # type: ignore[index]
+        return _told(block_id, 0)
     with one_codec_at_a_time():
         written, sums = _write_levels(_read_half(target, block_id), target, block_id)
         with lap("write"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 from itertools import pairwise
 from math import prod
@@ -13,12 +15,16 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
+from zarr.storage import FsspecStore
 
 from lift_xr.errors import LayoutError
+from lift_xr.io.create import as_store
 from lift_xr.io.record import CLIPPED, DONE, FAILING, RECORD, Progress, all_progress
 from lift_xr.io.store import ABOUT, LEVEL, local_path
 
 RECENT = 64  # shards that tell how fast the run is now
+WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it
 PAUSE = 20  # times the usual interval: longer ones are no work, but nobody at work
 
 
@@ -33,7 +39,7 @@ class Status:
         were tried and given up; to resume tries them again. They are not among those left.
     rate
         Tasks a second, lately. None where it cannot be told: of fewer than two tasks, and of
-        stores that are not folders.
+        stores that do not know when an object was written, such as those in memory.
     eta
         Seconds until all are done at that rate; None where that is not known.
     idle
@@ -88,7 +94,7 @@ def status(store: Any) -> Status:
         total=total,
         rate=rate,
         eta=0.0 if complete else (left + failing) / rate if rate else None,
-        idle=time.time() - times[-1] if times else None,
+        idle=max(0.0, time.time() - times[-1]) if times else None,  # of another clock, maybe
         complete=complete,
         clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
     )
@@ -127,12 +133,30 @@ def _clipped(store: Any, finest: Progress) -> float:
 
 
 def _times_of_rows(store: Any) -> list[float]:
-    """Read when each row of the record was written, the earliest first."""
+    """Read when each row of the record was written, the earliest first; none where nobody knows."""
     path = local_path(store)
-    if path is None:
+    if path is not None:
+        files = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
+        return sorted(each.stat().st_mtime for each in files if each.is_file())
+    target = as_store(store)
+    if not isinstance(target, FsspecStore):
         return []
-    rows = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
-    return sorted(each.stat().st_mtime for each in rows if each.is_file())
+    try:
+        found = sync(target.fs._find(f"{target.path}/{RECORD}", detail=True))
+    except (NotImplementedError, OSError):  # not every server lists what it has
+        return []
+    rows = (told for key, told in found.items() if key.rsplit("/", 1)[-1].isdigit())
+    return sorted(moment for each in rows if (moment := _moment(each)) is not None)
+
+
+def _moment(told: Mapping[str, Any]) -> float | None:
+    """Find when an object was written, under whichever name a file system tells it."""
+    value = next((told[name] for name in WRITTEN if told.get(name) is not None), None)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return None if value is None else float(value)
 
 
 def _rate(times: list[float]) -> float | None:

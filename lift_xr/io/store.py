@@ -122,6 +122,9 @@ def place_beside(store: Any) -> Any:
         return path / BESIDE
     if isinstance(store, str):
         return f"{store.rstrip('/')}/{BESIDE}"
+    if isinstance(store, zarr.storage.FsspecStore):
+        below = f"{store.path}/{BESIDE}"
+        return zarr.storage.FsspecStore(store.fs, store.read_only, below, store.allowed_exceptions)
     raise LayoutError(
         f"store is a {type(store).__name__}, and the recipe of a model that looks at the cube "
         "again holds a second store in it; expected a path or a URL. Use kind='cube'"

@@ -23,16 +23,17 @@ from lift_xr.errors import LayoutError
 from lift_xr.io import seal
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.compute import TRIES, run_shards
-from lift_xr.io.create import clear, create, remove_debris
+from lift_xr.io.create import ROOT, as_store, clear, create, remove_debris
 from lift_xr.io.embed import model_of
 from lift_xr.io.engines import Index
+from lift_xr.io.files import HoldingStore
 from lift_xr.io.geozarr import without_conventions
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
-from lift_xr.io.record import CLIPPED, DONE, read_progress
+from lift_xr.io.record import CLIPPED, DONE, read_progress, remove_marks
 from lift_xr.io.scale import dtype_for, find_packing
 from lift_xr.io.shards import (
     Target,
@@ -42,7 +43,7 @@ from lift_xr.io.shards import (
     write_overview,
 )
 from lift_xr.io.store import ABOUT, place_beside
-from lift_xr.plan import SHARD, Layout, expect_edge, passes_of
+from lift_xr.plan import SHARD, Layout, Pass, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
 from lift_xr.unmix import as_scene
@@ -128,8 +129,10 @@ def write_zarr(
         uninterrupted run writes. Where nothing is there yet, begin.
     part
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
-        of each other by nothing else. Whichever finds all shards done completes the store. A part
-        resumes what it finds; run it again to finish it. ``(0, n)`` begins the store for them, so
+        of each other by nothing else. Whichever finds all shards done completes the store; several
+        that do at once share what is left, and write the same bytes. Unless dask is told how many
+        threads to use, parts on one machine take turns at its cores. A part resumes what it finds;
+        run it again to finish it. ``(0, n)`` begins the store for them, so
         that its model can be loaded from it, and writes no shard.
     log
         A file to which a line of JSON is added for every shard as it ends: ``level`` and ``index``
@@ -235,16 +238,21 @@ def fill(
     log: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> None:
-    """Write every shard that is not written, coarser levels last, and complete the store."""
+    """Write every shard that is not written, coarser levels last, and complete the store.
+
+    Parts that find full resolution done at the same moment all go on to the coarser levels. Each
+    begins at another place of them and passes over what another has done meanwhile; where two write
+    the same shard, or the end of the store, they write the same bytes, each object in one step.
+    """
     with stop_when_told() as stop:
         for number in range(len(blueprint.passes)):
-            mine = part if number == 0 else (1, 1)
-            _fill_pass(blueprint, store, number, mine, stop, log, progress)
+            _fill_pass(blueprint, store, number, part, stop, log, progress)
             if not _is_done(blueprint, store, number):
                 return  # other parts are at it
     if blueprint.beside is not None and not _is_complete(place_beside(store)):
         return  # so are they at the cube
-    finalize(store)
+    if not _is_complete(store):  # or another part has just done it
+        finalize(store)
     _warn_of_clipping(blueprint, store)
 
 
@@ -253,6 +261,7 @@ def finalize(store: Any) -> None:
     for finish in range(1, FINISHES + 1):
         try:
             remove_debris(store)
+            remove_marks(as_store(store))
             _consolidate(store)
             return
         except FileNotFoundError:  # another process took what this one was writing for debris
@@ -262,11 +271,12 @@ def finalize(store: Any) -> None:
 
 def _consolidate(store: Any) -> None:
     seal.list_files(store)
+    held = HoldingStore(as_store(store))
     with warnings.catch_warnings():
         # Not in the specification yet, but read by every zarr-python 3 and by xarray.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(store)
-    seal.close(store)
+        zarr.consolidate_metadata(held)
+    seal.close(store, held.held[ROOT])
 
 
 def _fill_pass(
@@ -282,13 +292,14 @@ def _fill_pass(
     each = blueprint.passes[number]
     target = Target.of(store, blueprint.run, each, blueprint)
     states = read_progress(store, each).states
-    turns = [index for index in np.ndindex(each.grid)][part[0] - 1 :: part[1]]
+    turns = _turns(each, part)
     todo = [index for index in turns if states[index] != DONE]
     failed: dict[tuple[int, Index], BaseException] = {}
     done = 0
     title = "writing" if each.first == 0 else "writing overviews"
     with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
-        for finished in run_shards(_tasks(blueprint, target), todo, stop=stop):
+        tasks = _tasks(blueprint, target)
+        for finished in run_shards(tasks, todo, stop=stop, shared=part[1] > 1):
             tell(finished)
             if finished.error is not None:
                 failed[each.first, finished.index] = finished.error
@@ -303,6 +314,16 @@ def _fill_pass(
         )
     if failed:
         raise _write_failed(store, failed, unwritten=len(todo) - done)
+
+
+def _turns(each: Pass, part: tuple[int, int]) -> list[Index]:
+    """List the tasks of a part: its share of full resolution, all of what is coarser."""
+    i, n = part
+    turns = [index for index in np.ndindex(each.grid)]
+    if each.first == 0:
+        return turns[i - 1 :: n]
+    begin = len(turns) * (i - 1) // n  # where no other part begins
+    return [*turns[begin:], *turns[:begin]]
 
 
 def _tasks(blueprint: Blueprint, target: Target) -> da.Array:

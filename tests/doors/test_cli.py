@@ -239,6 +239,37 @@ def test_parts_are_counted_from_one(files: Files, model: Path, part: str, tmp_pa
     assert "is not i/n with i from 1 to n" in result.stderr
 
 
+def test_a_part_does_not_overwrite(files: Files, model: Path, tmp_path: Path) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 64)
+    assert run(*lift, "--part", "1/2").exit_code == 0
+    before = {each: each.read_bytes() for each in store.rglob("*") if each.is_file()}
+    for part in ("0/2", "2/2"):
+        result = run(*lift, "--part", part, "--overwrite")
+        assert result.exit_code == 2
+        assert "a part that comes late would remove what the others wrote" in result.stderr
+        assert "Remove STORE first" in result.stderr
+    assert {each: each.read_bytes() for each in store.rglob("*") if each.is_file()} == before
+
+
+def test_a_store_is_begun_and_then_its_parts_know_what_to_do(files: Files, tmp_path: Path) -> None:
+    store = tmp_path / "fused.zarr"
+    alone = ("fuse", files["msi.tif"], "--out", store, "--shard", 64, "--part")
+    early = run(*alone, "1/2")
+    assert early.exit_code == 2
+    assert f"{store} is not begun" in early.stderr
+    assert "--part 0/2" in early.stderr
+    assert not store.exists()
+    begun = fuse(files, "--out", store, "--shard", 64, "--part", "0/2")
+    assert begun.exit_code == 0, begun.output
+    assert "I from 1 to 2" in begun.output
+    again = fuse(files, "--out", store, "--shard", 64, "--part", "0/2")
+    assert again.exit_code == 0, again.output
+    first, second = run(*alone, "1/2"), run(*alone, "2/2")
+    assert "this part of" in first.output
+    assert f"wrote {store}" in second.output
+
+
 def test_a_part_needs_a_model(files: Files, tmp_path: Path) -> None:
     result = fuse(files, "--out", tmp_path / "fused.zarr", "--part", "1/2")
     assert result.exit_code == 2

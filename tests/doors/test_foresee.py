@@ -215,6 +215,15 @@ def test_alone_the_machine_is_the_limit(model, monkeypatch):
         planned(model, workers=None, threads=1)
 
 
+def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, monkeypatch):
+    huge = planned(model, threads=10_000)
+    assert huge.limit == np.inf
+    assert "limit     not known: say what a worker may hold" in repr(huge)
+    assert "limit     8 GB a worker" in repr(planned(model, memory="8GB"))
+    monkeypatch.setattr(FORESEE, "_of_this_machine", lambda: 64e9)
+    assert "limit     64 GB a worker" in repr(planned(model, workers=None))
+
+
 # ---------------------------------------------------------------------------------- what cannot be
 
 
@@ -331,3 +340,5 @@ def test_lift_xr_plan_refuses_with_the_option_to_change(paths):
     result = run("plan", *paths, "--no-probe", "--shard", 64, "--workers", 1, "--memory", "352MB")
     assert result.exit_code == 2
     assert "expected at most 352 MB. Use --shard 32" in result.stderr
+    result = run("plan", *paths, "--no-probe", "--shard", 64, "--workers", 1)
+    assert "not known: say what a worker may hold, with memory= or --memory" in result.output

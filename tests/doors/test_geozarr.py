@@ -13,7 +13,7 @@ import zarr
 
 from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
-from lift_xr.io import levels, open_scene
+from lift_xr.io import levels, open_scene, write_zarr
 from lift_xr.io.geozarr import (
     ConventionAttrs,
     asset_paths,
@@ -21,7 +21,7 @@ from lift_xr.io.geozarr import (
     level_grids,
     without_conventions,
 )
-from tests.scenes import cube
+from tests.scenes import cube, on_grid
 
 UTM = pyproj.CRS("EPSG:32615")
 HOUSTON = Grid(UTM, 272056.0, 3289689.0, 0.05, -0.05, 83440, 24040)
@@ -39,12 +39,28 @@ DESCRIPTIONS = {
 
 
 # ------------------------------------------------------------------ what the specifications demand
+#
+# Read off the conventions' JSON schemas, property by property; they are not fetched here. All
+# at tag v0.1, as zarr-conventions/zarr-cm keeps them (.github/upstream-schemas, tests/schemas):
+#   multiscales  zarr-conventions/multiscales, schema.json, commit 9b78efa7
+#   proj         zarr-conventions/proj,        schema.json, commit 5ca5b2f9
+#   spatial      zarr-conventions/spatial,     schema.json, commit 54d81b7c
+# What drafts of `spatial` demand beside holds too: schema.json of commit 11c0b14a, of layouts, and
+# test-rules.js of commit af118205, each fact in one place. Other properties are let be, but for
+# those of an entry of zarr_conventions.
+
+DECLARATION = {"uuid", "schema_url", "spec_url", "name", "description"}  # and no other key
+PATH = r"(?!/)(?!.*(\.\.))([^/]+(/[^/]+)*)"  # of "asset" and "derived_from"
+NUMBERS = {  # lengths of lists of numbers, two axes
+    "spatial:bbox": 4,
+    "spatial:transform": 6,
+    "spatial:shape": 2,
+}
 
 
-def expect_declared(attrs: dict[str, Any], key: str) -> None:
-    """A convention is declared once, by all that v0.1 fixes, and by nothing else."""
-    (found,) = (each for each in attrs["zarr_conventions"] if each["uuid"] == UUIDS[key])
-    assert found == {
+def fits(entry: Any, key: str) -> bool:
+    """Whether an entry declares a convention: any of three keys, each as it is fixed."""
+    fixed = {
         "uuid": UUIDS[key],
         "schema_url": "https://raw.githubusercontent.com/zarr-conventions/"
         f"{key}/refs/tags/v0.1/schema.json",
@@ -52,88 +68,165 @@ def expect_declared(attrs: dict[str, Any], key: str) -> None:
         "name": key,
         "description": DESCRIPTIONS[key],
     }
+    assert set(fixed) == DECLARATION
+    told = {"uuid", "schema_url", "spec_url"} & set(entry)
+    return bool(told) and all(fixed.get(name) == value for name, value in entry.items())
 
 
-def expect_proj(attrs: dict[str, Any]) -> None:
-    """At least one way to say the CRS; a code is authority:code."""
-    told = {key for key in attrs if key.startswith("proj:")}
-    assert told
-    assert told <= {"proj:code", "proj:wkt2", "proj:projjson"}
-    assert re.fullmatch("[^:]+:[^:]+", attrs.get("proj:code", "EPSG:1"))
-    assert isinstance(attrs.get("proj:wkt2", ""), str)
+def wrong_in(node: dict[str, Any]) -> list[str]:
+    """What the schemas find wrong with the metadata of one node; nothing, of a valid one."""
+    attrs, kind = node["attributes"], node["node_type"]
+    found = [] if isinstance(node["zarr_format"], int) else ["zarr_format is no integer"]
+    found += [] if kind in ("array", "group") else [f"node_type {kind}"]
+    keys = [key for key in UUIDS if _follows(attrs, key)]
+    declared = attrs.get("zarr_conventions", [])
+    found += [f"{k} is not declared" for k in keys if not any(fits(e, k) for e in declared)]
+    rules = {"proj": _wrong_proj, "spatial": _wrong_spatial, "multiscales": _wrong_multiscales}
+    return found + [each for key in keys for each in rules[key](attrs, kind)]
 
 
-def expect_numbers(values: Any, count: int) -> None:
-    assert isinstance(values, list)
-    assert len(values) == count
-    assert all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+def _follows(attrs: dict[str, Any], key: str) -> bool:
+    return any(name == key or name.startswith(f"{key}:") for name in attrs)
 
 
-def expect_spatial(attrs: dict[str, Any], *, array: bool) -> None:
-    """Two axes; arrays have transform and shape, groups the box: each fact in one place."""
-    told = {key.removeprefix("spatial:") for key in attrs if key.startswith("spatial:")}
-    assert attrs["spatial:dimensions"] == ["y", "x"]
-    if array:
-        assert told == {"dimensions", "transform", "shape", "registration"}
-        expect_numbers(attrs["spatial:transform"], 6)
-        expect_shape(attrs["spatial:shape"])
-        assert attrs["spatial:registration"] in ("node", "pixel")
-    else:
-        assert told == {"dimensions", "bbox"}
-        expect_numbers(attrs["spatial:bbox"], 4)
-        assert attrs["spatial:bbox"][0] < attrs["spatial:bbox"][2]
-        assert attrs["spatial:bbox"][1] < attrs["spatial:bbox"][3]
+def _wrong_proj(attrs: dict[str, Any], kind: str) -> list[str]:
+    told = [key for key in ("proj:code", "proj:wkt2", "proj:projjson") if key in attrs]
+    found = [] if len(told) == 1 else [f"proj: has {told}"]  # v0.1: any, before: exactly one
+    code, wkt = attrs.get("proj:code", "EPSG:1"), attrs.get("proj:wkt2", "")
+    found += [] if re.fullmatch("[A-Z]+:[0-9]+", code) else ["proj:code"]  # v0.1: [^:]+:[^:]+
+    return found + ([] if isinstance(wkt, str) else ["proj:wkt2"])
 
 
-def expect_shape(shape: Any) -> None:
-    expect_numbers(shape, 2)
-    assert all(isinstance(edge, int) and edge >= 1 for edge in shape)
+def _wrong_spatial(attrs: dict[str, Any], kind: str) -> list[str]:
+    dims = attrs.get("spatial:dimensions")
+    text = isinstance(dims, list) and len(dims) == 2 and all(isinstance(e, str) for e in dims)
+    found = [] if text else ["spatial:dimensions"]
+    found += _wrong_numbers(attrs)
+    if attrs.get("spatial:registration", "pixel") not in ("node", "pixel"):
+        found.append("spatial:registration")
+    if not isinstance(attrs.get("spatial:transform_type", "affine"), str):
+        found.append("spatial:transform_type")
+    elsewhere = {"array": ("bbox",), "group": ("transform", "shape")}[kind]
+    return found + [f"{kind} with {e}" for e in elsewhere if f"spatial:{e}" in attrs]
 
 
-def expect_multiscales(attrs: dict[str, Any]) -> None:
-    """One entry a level, with a path below the group; what is derived says how."""
+def _wrong_numbers(attrs: dict[str, Any]) -> list[str]:
+    told = {key: attrs[key] for key in NUMBERS if key in attrs}
+    found = [key for key, values in told.items() if not numbers(values, NUMBERS[key])]
+    shape = told.get("spatial:shape", [1])
+    whole = all(isinstance(each, int) and each >= 1 for each in shape)
+    return found if whole else [*found, "spatial:shape"]
+
+
+def numbers(values: Any, count: int | None = None) -> bool:
+    """Whether JSON has a list of numbers here, of a certain length."""
+    plain = isinstance(values, list) and not any(isinstance(each, bool) for each in values)
+    return (
+        plain
+        and all(isinstance(each, int | float) for each in values)
+        and (count in (None, len(values)))
+    )
+
+
+def _wrong_multiscales(attrs: dict[str, Any], kind: str) -> list[str]:
     told = attrs["multiscales"]
-    assert isinstance(told["resampling_method"], str)
-    assert told["layout"]
-    for entry in told["layout"]:
-        for path in (entry["asset"], entry.get("derived_from", "0")):
-            assert re.fullmatch(r"(?!/)(?!.*(\.\.))([^/]+(/[^/]+)*)", path)
-        assert "transform" in entry or "derived_from" not in entry
-        expect_numbers(entry["transform"]["scale"], 2)
-        expect_numbers(entry["transform"]["translation"], 2)
-        expect_numbers(entry["spatial:transform"], 6)
-        expect_shape(entry["spatial:shape"])
+    found = [] if kind == "group" else ["multiscales of an array"]
+    if not isinstance(told.get("resampling_method", ""), str):
+        found.append("resampling_method")
+    layout = told.get("layout")
+    if not isinstance(layout, list) or not layout:
+        return [*found, "layout"]
+    return found + [each for entry in layout for each in _wrong_level(entry)]
 
 
+def _wrong_level(entry: dict[str, Any]) -> list[str]:
+    found = [] if "asset" in entry else ["no asset"]
+    for key in ("asset", "derived_from"):
+        if key in entry and not re.fullmatch(PATH, entry[key]):
+            found.append(key)
+    if "derived_from" in entry and "transform" not in entry:
+        found.append("derived_from without transform")
+    steps = entry.get("transform", {})
+    found += [key for key in ("scale", "translation") if not numbers(steps.get(key, []))]
+    found += [] if isinstance(entry.get("resampling_method", ""), str) else ["resampling_method"]
+    found += [] if "spatial:transform" in entry else ["level without spatial:transform"]
+    found += ["level with spatial:bbox"] if "spatial:bbox" in entry else []
+    return found + _wrong_numbers(entry)
+
+
+@pytest.mark.parametrize("names", ["compat", "v0.1"])
 @pytest.mark.parametrize("grid", [HOUSTON, ODD, Grid(None, 0.0, 0.0, 1.0, 1.0, 5, 1)])
-def test_every_node_is_valid_by_the_schemas(grid):
-    found = convention_attrs(grid, levels=3, names="v0.1")
-    nodes = [found.root, *found.groups, *found.arrays]
-    for attrs in nodes:
-        assert json.loads(json.dumps(attrs)) == attrs
-        expect_declared(attrs, "spatial")
-        if grid.crs is None:
-            assert not any(key.startswith("proj:") for key in attrs)
-        else:
-            expect_declared(attrs, "proj")
-            expect_proj(attrs)
-    for attrs in (found.root, *found.groups):
-        expect_spatial(attrs, array=False)
-    for attrs in found.arrays:
-        expect_spatial(attrs, array=True)
-        assert "multiscales" not in attrs
-    expect_declared(found.root, "multiscales")
-    expect_multiscales(found.root)
+def test_every_node_is_valid_by_the_schemas(grid, names):
+    found = convention_attrs(grid, levels=3, names=names)
+    kinds = {"group": (found.root, *found.groups), "array": found.arrays}
+    for kind, each in ((kind, each) for kind, nodes in kinds.items() for each in nodes):
+        assert json.loads(json.dumps(each)) == each
+        assert wrong_in({"zarr_format": 3, "node_type": kind, "attributes": each}) == []
+        assert _follows(each, "spatial")
+        assert _follows(each, "proj") == (grid.crs is not None)
+        assert _follows(each, "multiscales") == (each is found.root)
+        declared = [entry for entry in each["zarr_conventions"] if "schema_url" in entry]
+        assert sum(_follows(each, key) for key in UUIDS) == len(
+            declared
+        )  # and what is not followed
+
+
+def test_every_node_of_a_written_store_is_valid_by_the_schemas(tmp_path):
+    values = np.random.default_rng(0).random((2, 1100, 60), dtype="float32")
+    scene = on_grid(values).rio.write_crs(UTM).assign_attrs(units="1")
+    store = write_zarr(scene, tmp_path / "s.zarr", shard=256)
+    nodes = {
+        str(path.parent.relative_to(store)): json.loads(path.read_text())
+        for path in store.rglob("zarr.json")
+    }
+    for path, node in nodes.items():
+        assert wrong_in(node) == [], path
+    told = {path for path, node in nodes.items() if _follows(node["attributes"], "spatial")}
+    levels = [path for level in range(3) for path in (str(level), f"{level}/reflectance")]
+    assert told == {".", *levels, "quality", "quality/flags"}
+    for entry in nodes["."]["attributes"]["multiscales"]["layout"]:
+        here = nodes[f"{entry['asset']}/reflectance"]
+        for key in ("spatial:shape", "spatial:transform"):
+            assert here["attributes"][key] == entry[key]
+        assert here["shape"][-2:] == entry["spatial:shape"]
+        assert here["dimension_names"][-2:] == here["attributes"]["spatial:dimensions"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("group", {"zarr_conventions": []}, "spatial is not declared"),
+        ("group", {"proj:wkt2": "GEOGCRS[...]"}, "proj: has ['proj:code', 'proj:wkt2']"),
+        ("group", {"proj:code": "EPSG 32615"}, "proj:code"),
+        ("group", {"spatial:transform": [1.0] * 6}, "group with transform"),
+        ("group", {"spatial:bbox": [0.0, 1.0, True, 2.0]}, "spatial:bbox"),
+        ("group", {"multiscales": {"layout": []}}, "layout"),
+        ("group", {"multiscales": {"layout": [{"asset": "../0"}]}}, "asset"),
+        ("group", {"multiscales": {"layout": [{"asset": "1", "derived_from": "0"}]}},
+         "derived_from without transform"),
+        ("array", {"spatial:dimensions": ["band", "y", "x"]}, "spatial:dimensions"),
+        ("array", {"spatial:bbox": [0.0] * 4}, "array with bbox"),
+        ("array", {"spatial:shape": [0, 3]}, "spatial:shape"),
+        ("array", {"spatial:registration": "corner"}, "spatial:registration"),
+    ],
+)  # fmt: skip
+def test_what_the_schemas_forbid_is_seen(kind, change, said):
+    told = convention_attrs(ODD, levels=2)
+    attrs = {**(told.root if kind == "group" else told.arrays[0]), **change}
+    assert said in wrong_in({"zarr_format": 3, "node_type": kind, "attributes": attrs})
 
 
 # ----------------------------------------------------------------------------- what they are told
 
 
-def test_names_carry_a_colon_where_readers_look_for_one():
+def test_names_are_told_with_a_colon_too_where_readers_look_for_one():
+    """rioxarray 0.22 and 0.23 ask whether any entry has the name "proj:", or "spatial:"."""
     declared = convention_attrs(ODD).root["zarr_conventions"]
-    assert [each["name"] for each in declared] == ["multiscales", "proj:", "spatial:"]
-    assert {each["uuid"] for each in declared} == set(UUIDS.values())
-    assert all("/v1/" in each["schema_url"] and "/v1/" in each["spec_url"] for each in declared)
+    names = ["multiscales", "proj", "spatial"]
+    assert [each["name"] for each in declared] == [*names, "proj:", "spatial:"]
+    assert [each["uuid"] for each in declared[3:]] == [UUIDS["proj"], UUIDS["spatial"]]
+    alone = convention_attrs(ODD, names="v0.1").root["zarr_conventions"]
+    assert [each["name"] for each in alone] == names
 
 
 def test_other_names_are_refused():

@@ -17,7 +17,9 @@ import zarr
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarr.storage import MemoryStore
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, MemoryStore
 
 import lift_xr
 from lift_xr.cli import main
@@ -595,6 +597,25 @@ def test_what_is_damaged_of_the_cube_in_a_recipe_is_named_and_written_again(
         open_scene(store)
     write_zarr(looking, store, kind="recipe", shard=128, resume=True)
     assert files_of(store) == whole
+    assert verify(store, shards="all").ok
+
+
+@pytest.mark.parametrize("form", ["url", "store"])
+def test_the_cube_in_a_recipe_is_found_wherever_the_recipe_lies(looking, form):
+    url = f"memory://{form}/{id(looking)}/r.zarr"
+    store = url if form == "url" else FsspecStore.from_url(url)
+    write_zarr(looking, store, kind="recipe", shard=128)
+    np.testing.assert_array_equal(open_scene(store), looking.compute())
+    found = verify(store, shards="all")
+    assert found.ok, str(found)
+    assert found["values"].covered > verify(f"{url}/hsi", shards="all")["values"].covered > 0
+    files = FsspecStore.from_url(url)
+    codes = sync(files.get("hsi/0/reflectance/c/0/0/0", default_buffer_prototype())).to_bytes()
+    flipped = default_buffer_prototype().buffer.from_bytes(codes[:-9] + b"~" + codes[-8:])
+    sync(files.set("hsi/0/reflectance/c/0/0/0", flipped))
+    (failure,) = verify(store, shards="all", repair=True)["files"].failures
+    assert failure.file == "hsi/0/reflectance/c/0/0/0"
+    write_zarr(looking, store, kind="recipe", shard=128, resume=True)
     assert verify(store, shards="all").ok
 
 

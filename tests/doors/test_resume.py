@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -17,14 +19,17 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, write_zarr
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
+from lift_xr.io.shards import Target, write_overview
 from lift_xr.io.write import WriteFailed
+from lift_xr.packing import Packing
+from lift_xr.plan import passes_of
 from tests.clusters import two_workers
 from tests.scenes import located, on_grid
 
@@ -246,6 +251,30 @@ def test_a_late_process_does_not_spoil_what_another_has_completed(tmp_path, whol
     assert files_of(store) == whole
 
 
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_what_is_done_is_done_whoever_gives_it_up_at_the_same_moment(tmp_path, place):
+    """The mark of a process that failed is written just before the row of one that did not."""
+    store = tmp_path / "s.zarr" if place == "folder" else MemoryStore()
+    for fail in ((0, 1, 0), (0, 2, 0)):
+        write_zarr(scene(), store, shard=SHARD, part=(1, 2))  # every other row of shards
+        mark_failing(zarr.open_array(store, path="_progress/0", mode="r+"), fail)
+    states = all_progress(store)[0].states.ravel()
+    assert states.tolist() == [DONE, FAILING, *[DONE, LEFT] * 4]
+    record = zarr.open_array(store, path="_progress/0", mode="r+")
+    record[0, 1, 0] = record[0, 0, 0]  # done after all, by another process
+    assert all_progress(store)[0].states[0, 1, 0] == DONE
+
+
+def test_a_completed_store_tells_of_no_failure_on_the_way(tmp_path, whole):
+    store = tmp_path / "s.zarr"
+    write_zarr(scene(), store, shard=SHARD, part=(1, 2))
+    mark_failing(zarr.open_array(store, path="_progress/0", mode="r+"), (0, 1, 0))
+    assert files_of(store)["_progress/0/failing/0.1.0"]
+    write_zarr(scene(), store, shard=SHARD, part=(2, 2))
+    assert files_of(store) == whole
+    assert not list(store.rglob("failing"))
+
+
 def test_a_killed_part_is_run_again(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
     killed, other = (child(store, diary, part=(i, 2), seconds=0.1) for i in (1, 2))
@@ -266,6 +295,57 @@ def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, w
             open_scene(store)
     write_zarr(scene(), store, shard=SHARD, part=(2, 3))
     assert files_of(store) == whole
+
+
+def without_overviews(whole: dict[str, bytes], store: Path) -> Path:
+    """A store whose full resolution was finished just now."""
+    for name, content in whole.items():
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(content)
+    zarr.open_array(store, path="_progress/2", mode="r+")[...] = 0
+    shutil.rmtree(store / "2/reflectance/c")
+    forget(store, shards=[])
+    return store
+
+
+def test_parts_that_finish_at_the_same_moment_complete_the_store_between_them(tmp_path, whole):
+    store = without_overviews(whole, tmp_path / "s.zarr")
+    parts = [child(store, tmp_path / "diary", part=(i, 3)) for i in (1, 2, 3)]
+    for process in parts:
+        process.join()
+    assert [process.exitcode for process in parts] == [0] * 3
+    assert files_of(store) == whole
+
+
+def test_each_part_begins_the_overviews_at_another_place_and_skips_what_is_done(tmp_path, whole):
+    begun = []
+    for i in (1, 2, 3):
+        store, log = without_overviews(whole, tmp_path / f"{i}.zarr"), tmp_path / f"{i}"
+        write_zarr(scene(), store, shard=SHARD, part=(i, 3), log=log)
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {line["level"] for line in told} == {2}
+        begun.append([line["index"][1] for line in told])
+        assert files_of(store) == whole
+    assert begun == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+    each = passes_of(SHAPE, np.dtype("uint16"), shard=SHARD)[1]
+    target = Target.of(store, "any", each, Packing(np.dtype("uint16"), 1e-4), (0, 1))
+    assert write_overview(target, (0, 1, 0)).item() == 0  # bytes: another part has written it
+    assert files_of(store) == whole
+
+
+def test_the_end_of_a_store_is_written_in_one_step():
+    roots: list[bytes] = []
+
+    class Watched(WrapperStore):
+        async def set(self, key: str, value: Any) -> None:
+            if key == "zarr.json":
+                roots.append(value.to_bytes())
+            await super().set(key, value)
+
+    write_zarr(scene(), Watched(MemoryStore()), shard=SHARD)
+    (only,) = map(json.loads, roots)
+    assert only["attributes"]["lift_xr"]["complete"] is True
+    assert only["consolidated_metadata"]["metadata"]
 
 
 @pytest.mark.parametrize("part", [(-1, 2), (3, 2), (1, 0)])
@@ -339,10 +419,15 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         again = tmp_path / "again"
         write_zarr(scene(diary=again), store, shard=SHARD, resume=True)
         assert entries(again) == 1
-        told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        some = tmp_path / "some"
+        told = threading.Thread(
+            target=kill_after,
+            args=(os.getpid(), some),
+            kwargs={"starts": 2, "by": signal.SIGTERM},  # the run listens by then
+        )
         told.start()
         with pytest.raises(Interrupted):
-            write_zarr(scene(seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
+            write_zarr(scene(diary=some, seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
         write_zarr(scene(), tmp_path / "t.zarr", shard=SHARD, resume=True)
         lost, pids = tmp_path / "lost", sorted(client.run(os.getpid).values())
         killer = threading.Thread(target=kill_after, args=(pids[0], lost), kwargs={"starts": 4})
@@ -354,10 +439,10 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         assert files_of(tmp_path / name) == whole
 
 
-def kill_after(pid: int, diary: Path, *, starts: int) -> None:
+def kill_after(pid: int, diary: Path, *, starts: int, by: int = signal.SIGKILL) -> None:
     while entries(diary) < starts:
         time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, by)
 
 
 # ------------------------------------------------------------------------------- whose store it is

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import astuple
+from datetime import UTC, datetime
 
 import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from zarr.storage import MemoryStore
+from zarr.storage import FsspecStore, MemoryStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import status, write_zarr
@@ -61,12 +62,38 @@ def test_what_failed_is_told_apart_from_what_is_left(tmp_path):
 def test_the_rate_is_that_of_the_work_since_the_last_pause(tmp_path):
     with pytest.raises(WriteFailed):
         write_zarr(scene(burning=(10,)), tmp_path / "s.zarr", shard=100)
-    for row in range(11):
+    for row in range(10):
         moment = 1e9 + 10 * row + (86400 if row > 4 else 0)  # a night between two runs
         os.utime(tmp_path / f"s.zarr/_progress/0/c/0/{row}/0/0", (moment, moment))
     found = status(tmp_path / "s.zarr")
     assert found.rate == pytest.approx(0.1)
     assert found.eta == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("created", lambda moment: moment),
+        ("LastModified", lambda moment: datetime.fromtimestamp(moment, UTC)),
+        ("updated", lambda moment: datetime.fromtimestamp(moment, UTC).isoformat()),
+    ],
+)
+def test_object_stores_tell_the_rate_by_their_own_clock(monkeypatch, name, written):
+    url = f"memory://{name}/s.zarr"
+    with pytest.raises(WriteFailed):
+        write_zarr(scene(burning=(10,)), url, shard=100)
+    assert status(url).eta == pytest.approx(1 / status(url).rate)
+    store = FsspecStore.from_url(url)
+    find = store.fs._find
+
+    async def found(path, **settings):
+        told = await find(path, **settings)
+        rows = sorted(each for each in told if each.endswith("/0/0"))
+        return {each: {name: written(1e9 + 5 * place)} for place, each in enumerate(rows)}
+
+    monkeypatch.setattr(store.fs, "_find", found)
+    assert status(store).rate == pytest.approx(0.2)
+    assert status(store).eta == pytest.approx(5)
 
 
 def test_any_store_tells_what_is_done():

@@ -243,11 +243,47 @@ def test_to_repair_what_is_right_changes_nothing(store, whole):
     assert files_of(store) == files_of(whole)
 
 
-def test_a_damaged_root_cannot_be_repaired(store):
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        ('"scale_factor": 0.0001', '"scale_factor": 0.0002'),
+        ('"run":', '"run'),
+        ("{", ""),
+    ],
+)
+def test_a_damaged_root_is_made_again_from_the_copy_beside_the_record(
+    tmp_path, store, whole, found, left
+):
     root = store / "zarr.json"
-    root.write_text(root.read_text().replace('"scale_factor": 0.0001', '"scale_factor": 0.0002'))
-    with pytest.raises(LayoutError, match=r"zarr.json of .* is damaged.*overwrite=True"):
+    root.write_text(root.read_text().replace(found, left))
+    flip(store / "0/reflectance/c/0/1/0", 40)
+    assert "zarr.json" in {each.file for each in verify(store, shards="all").failures}
+    assert not verify(store, shards="all", repair=True).ok
+    with pytest.raises(LayoutError, match="is incomplete"):
+        open_scene(store)
+    with pytest.raises(LayoutError, match="was begun by another run"):
+        write_zarr(scene(), store, shard=SHARD, dtype="float32", resume=True)
+    diary = tmp_path / "diary"
+    write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
+    assert diary.read_text().split() == ["1"]
+    assert files_of(store) == files_of(whole)
+
+
+def test_a_root_that_is_gone_is_made_again_too(store, whole):
+    (store / "zarr.json").unlink()
+    assert [each.file for each in verify(store, repair=True).failures] == ["zarr.json"]
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == files_of(whole)
+
+
+def test_where_the_copy_is_damaged_too_nothing_is_guessed(store):
+    for file in ("zarr.json", "_progress/zarr.json"):
+        content = (store / file).read_text()
+        (store / file).write_text(content.replace('"scale_factor": 0.0001', '"scale_factor": 0.1'))
+    before = files_of(store)
+    with pytest.raises(LayoutError, match=r"and so is the copy of it .*overwrite=True"):
         verify(store, repair=True)
+    assert files_of(store) == before
 
 
 # -------------------------------------------------------------------------------------- the physics

@@ -1,0 +1,115 @@
+"""How many cores are ours, and turns at them for processes that share a machine by chance.
+
+Processes that write one store between them may run on one machine or on many, and do not know. Each
+has a thread for every core it may use; so that all together never use more than there are, a task
+begins when its process has taken a core. A core is a small file that is locked: the system unlocks
+those of a process that dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dask.system import CPU_COUNT
+
+QUEUE = "queue"  # held by a process that waits for its first core
+
+
+def cores() -> int:
+    """Count the cores that are ours: dask knows affinity and control groups, SLURM may say less."""
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    found = int(CPU_COUNT)
+    return min(found, int(allotted)) if allotted.isdecimal() else found
+
+
+class SharedCores:
+    """Turns at the cores of this machine, shared with other processes of the same person.
+
+    Parameters
+    ----------
+    names
+        Of the cores that this process may use. Only processes that name the same ones share them.
+    folder
+        Where the files are, on this machine alone. Where none can be made, or locked, every turn is
+        given at once.
+    """
+
+    def __init__(self, names: Sequence[int], folder: Path) -> None:
+        self._guard = threading.Lock()
+        self._held: list[int] = []
+        self._waits = False
+        self._files: list[int] = []
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._queue = _open(folder / QUEUE)
+            self._files = [self._queue, *(_open(folder / str(name)) for name in names)]
+        self._cores = self._files[1:]
+
+    def take(self) -> bool:
+        """Take a core if one is free; who has none yet comes before who has some."""
+        with self._guard:
+            if not self._cores:
+                return True
+            if self._held and self._others_wait():
+                return False
+            free = (each for each in self._cores if each not in self._held and _locked(each))
+            core = next(free, None)
+            if core is not None:
+                self._held.append(core)
+            self._wait(core is None and not self._held)
+            return core is not None
+
+    def give(self) -> None:
+        """Give back a core that was taken."""
+        with self._guard:
+            if self._held:
+                fcntl.flock(self._held.pop(), fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of all."""
+        with self._guard:
+            for each in self._files:
+                os.close(each)
+            self._files, self._cores, self._held = [], [], []
+
+    def _others_wait(self) -> bool:
+        """Whether another process is in the queue: try to be there, and step out again."""
+        if not _locked(self._queue):
+            return True
+        fcntl.flock(self._queue, fcntl.LOCK_UN)
+        return False
+
+    def _wait(self, waits: bool) -> None:
+        """Stand in the queue, or step out of it."""
+        if waits and not self._waits:
+            self._waits = _locked(self._queue)
+        elif self._waits and not waits:
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
+            self._waits = False
+
+
+def shared_cores() -> SharedCores:
+    """Share the cores of this machine that this process may use."""
+    bound = getattr(os, "sched_getaffinity", lambda _: range(CPU_COUNT))(0)
+    # A control group may allow fewer than affinity does: then as many as it allows, the same ones.
+    names = sorted(bound)[: int(CPU_COUNT)]
+    return SharedCores(names, Path(tempfile.gettempdir(), f"lift-xr-cores-{os.getuid()}"))
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _locked(file: int) -> bool:
+    """Lock a file unless another process has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
