@@ -328,7 +328,9 @@ def test_each_part_begins_the_overviews_at_another_place_and_skips_what_is_done(
         assert files_of(store) == whole
     assert begun == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     each = passes_of(SHAPE, np.dtype("uint16"), shard=SHARD)[1]
-    target = Target.of(store, "any", each, Packing(np.dtype("uint16"), 1e-4), (0, 1))
+    target = Target(
+        as_store(store), str(store), "any", each, Packing(np.dtype("uint16"), 1e-4), VARIABLE
+    )
     assert write_overview(target, (0, 1, 0)).item() == 0  # bytes: another part has written it
     assert files_of(store) == whole
 
