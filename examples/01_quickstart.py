@@ -2,7 +2,7 @@
 
     python examples/01_quickstart.py [FOLDER]
 
-Runs on a generated scene of 51 x 51 m in a small Dask cluster on this machine. Replace the first
+Runs on a generated scene of 26 x 26 m in a small Dask cluster on this machine. Replace the first
 step by ``lift_xr.open_scene("your.tif")`` and the rest stays as it is.
 """
 
@@ -18,7 +18,7 @@ import lift_xr
 def main(folder: Path) -> None:
     """Fuse, write, read back, and see how near the truth it came."""
     # 1 Two scenes of one place. The mosaic's pixels are 20 times finer; the cube has 50 bands.
-    scene = lift_xr.synthetic.scene(shape=(1020, 1020), ratio=20, seed=1)
+    scene = lift_xr.synthetic.scene(shape=(520, 520), ratio=20, seed=1)
     hsi, msi, srf = scene.hsi, scene.msi, scene.srf
     print(f"cube   {dict(hsi.sizes)}\nmosaic {dict(msi.sizes)}, {msi.dtype}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -30,13 +31,25 @@ SCRIPTS = sorted(path.name for path in HPC.glob("*.py"))
 SHARD = 16
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Path:
-    """A folder with a mosaic and a model, as a job finds it."""
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mosaic, a model, and what one process writes of them."""
+    folder = tmp_path_factory.mktemp("given")
     scene = lift_xr.synthetic.scene((48 * 4, 32 * 4), ratio=4, bands=20)
     msi = apply(scene.srf.sample(scene.hsi), scene.hsi).assign_attrs(units="1")
-    lift_xr.write_zarr(msi, tmp_path / "msi.zarr", dtype="float32")
-    lift_xr.fit(scene.hsi, scene.srf, method="linear").save(tmp_path / "linear.lift")
+    with dask.config.set(scheduler="synchronous"):
+        lift_xr.write_zarr(msi, folder / "msi.zarr", dtype="float32")
+        model = lift_xr.fit(scene.hsi, scene.srf, method="linear")
+        fused = lift_xr.predict(model, lift_xr.open_scene(folder / "msi.zarr", block=SHARD))
+        lift_xr.write_zarr(fused, folder / "here.zarr", shard=SHARD)
+    model.save(folder / "linear.lift")
+    return folder
+
+
+@pytest.fixture
+def job(given: Path, tmp_path: Path) -> Path:
+    """A folder with a mosaic and a model, as a job finds it."""
+    shutil.copytree(given, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -125,7 +138,7 @@ def test_parts_of_an_array_job_write_one_store_between_them(job: Path) -> None:
     assert not lift_xr.status(job / "fused.zarr").complete
     assert submit("parts.sbatch", *given, folder=job, SLURM_ARRAY_TASK_ID=1) == 0
     assert lift_xr.status(job / "fused.zarr").complete
-    assert content(job / "fused.zarr") == content(written_here(job))
+    assert content(job / "fused.zarr") == content(job / "here.zarr")
     assert not (job / "scontrol.said").exists()
     assert len((job / "lift-xr-1.jsonl").read_text().splitlines()) == 3
 
@@ -194,7 +207,7 @@ def test_a_notebook_writes_with_the_workers_of_a_cluster(job: Path) -> None:
         script("notebook_client.py", job, client.scheduler.address) as run,
     ):
         assert run.wait() == 0
-    assert content(job / "fused.zarr") == content(written_here(job))
+    assert content(job / "fused.zarr") == content(job / "here.zarr")
 
 
 @pytest.mark.timeout(300)
@@ -206,7 +219,7 @@ def test_one_allocation_has_a_scheduler_a_client_and_workers(job: Path) -> None:
             for rank in range(3)
         ]
         assert [each.wait() for each in running] == [0, 0, 0]
-    assert content(job / "fused.zarr") == content(written_here(job))
+    assert content(job / "fused.zarr") == content(job / "here.zarr")
 
 
 @contextmanager
@@ -222,13 +235,6 @@ def script(
             yield running
         finally:
             running.kill()
-
-
-def written_here(job: Path) -> Path:
-    mosaic = lift_xr.open_scene(job / "msi.zarr", block=SHARD)
-    fused = lift_xr.predict(lift_xr.load_model(job / "linear.lift"), mosaic)
-    lift_xr.write_zarr(fused, job / "here.zarr", shard=SHARD)
-    return job / "here.zarr"
 
 
 def content(store: Path) -> str:
