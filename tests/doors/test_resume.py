@@ -23,10 +23,12 @@ from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, write_zarr
+from lift_xr.io.create import as_store
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
 from lift_xr.io.shards import Target, write_overview
+from lift_xr.io.store import VARIABLE
 from lift_xr.io.write import WriteFailed
 from lift_xr.packing import Packing
 from lift_xr.plan import passes_of
