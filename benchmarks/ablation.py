@@ -30,7 +30,7 @@ from torch import nn
 from wald import QUICK_GRID, QUICK_SCENES, permitted
 
 from lift_xr.models.sin import SLOPE
-from lift_xr.training import OneCycle, reproducible, to_tensor, train
+from lift_xr.training import Adam, OneCycle, reproducible, to_tensor, train
 
 STEPS, RATE = 2500, 1e-3
 CHUNK = 16_384  # pixels lifted at once
@@ -126,7 +126,7 @@ def trained(case: published.Case, seed: int, *, variant: Variant, steps: int) ->
             lambda: (inputs, targets),
             steps=steps,
             schedule=(lambda _step, _steps: RATE) if variant.flat else OneCycle(),
-            optimizer=torch.optim.Adam(network.parameters(), eps=1e-7),
+            optimizer=Adam(network, eps=1e-7, fused=False),
             loss=variant.loss,
         )
     layers = (*network.hidden, network.output)

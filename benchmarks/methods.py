@@ -24,7 +24,7 @@ from lift_xr.fuse import Consistency
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import METHODS, Pairs
 from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
-from lift_xr.training import WarmCosine, reproducible, to_tensor, train
+from lift_xr.training import Adam, WarmCosine, reproducible, to_tensor, train
 from lift_xr.unmixing import Constraint
 
 # The oracle: wide enough, and trained for long enough, that more of either changes little.
@@ -152,7 +152,7 @@ def oracle(case: Case, seed: int) -> Trained:
             draw,
             steps=ORACLE_STEPS,
             schedule=WarmCosine(top=5e-3),
-            optimizer=torch.optim.Adam(network.parameters(), fused=True),
+            optimizer=Adam(network),
             loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
         )
     return of_network(space.unfold(to_dense(network)), case)

@@ -32,7 +32,7 @@ from lift_xr.models.sin import (
     to_dense,
     train_inversion,
 )
-from lift_xr.training import OneCycle, Report, WarmCosine, reproducible, to_tensor, train
+from lift_xr.training import Adam, OneCycle, Report, WarmCosine, reproducible, to_tensor, train
 from lift_xr.unmixing import (
     Constraint,
     count_endmembers,
@@ -277,7 +277,7 @@ def _train_small(
             _noisy_batches((told - mean) / scale, left / unit, random),
             steps=steps,
             schedule=WarmCosine(top=1e-2),
-            optimizer=torch.optim.AdamW(network.parameters(), weight_decay=SMALL_DECAY, fused=True),
+            optimizer=Adam(network, decay=SMALL_DECAY),
             loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
             report=report,
         )
@@ -329,7 +329,7 @@ def fit_morph_paper(
             lambda: (msi, hsi),
             steps=recipe.steps,
             schedule=OneCycle(),
-            optimizer=torch.optim.Adam(network.parameters(), eps=1e-7),
+            optimizer=Adam(network, eps=1e-7, fused=False),
             loss=lambda found, wanted: (found @ mixed - wanted).abs().mean(),
             report=report,
         )

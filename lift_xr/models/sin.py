@@ -14,7 +14,7 @@ from torch import nn
 
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models.pairs import Moments, Pairs, Seen
-from lift_xr.training import OneCycle, Report, WarmCosine, reproducible, to_tensor, train
+from lift_xr.training import Adam, OneCycle, Report, WarmCosine, reproducible, to_tensor, train
 
 SLOPE = 0.3  # of the leaky ReLU, as published
 AT_ONCE = 16  # batches that are drawn together
@@ -135,7 +135,7 @@ def fit_sin_paper(
             lambda: (inputs, targets),
             steps=recipe.steps,
             schedule=recipe.schedule,
-            optimizer=torch.optim.Adam(network.parameters(), eps=1e-7),
+            optimizer=Adam(network, eps=1e-7, fused=False),
             loss=nn.functional.l1_loss,
             report=report,
         )
@@ -197,10 +197,7 @@ def train_inversion(
             batches(pairs, space, chosen, random),
             steps=chosen.steps,
             schedule=chosen.schedule,
-            # fused: one call for all weights, where calls are what small steps spend time on
-            optimizer=torch.optim.AdamW(
-                network.parameters(), weight_decay=chosen.decay, fused=True
-            ),
+            optimizer=Adam(network, decay=chosen.decay),
             loss=loss,
             report=report,
         )

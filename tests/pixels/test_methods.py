@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,7 +24,7 @@ from lift_xr.models.sin import (
     fit_sin_paper,
     shuffled,
 )
-from lift_xr.training import OneCycle, WarmCosine
+from lift_xr.training import Adam, OneCycle, WarmCosine
 
 
 def pairs(count: int = 400, *, units: str = "1", curved: float = 0.3) -> Pairs:
@@ -128,6 +131,37 @@ def test_the_published_schedule_is_linear_up_and_down() -> None:
     assert schedule(375, 2500) == pytest.approx(5.5e-3)
     assert schedule(1, 2500) == pytest.approx(1e-3 + 9e-3 / 750)
     assert schedule(2500, 2500) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_our_optimizer_is_that_of_torch_to_the_bit(fused: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = torch.nn.Linear(3, 5)
+    ours = copy.deepcopy(theirs)
+    optimizers = (
+        torch.optim.AdamW(theirs.parameters(), eps=1e-7, weight_decay=0.1, fused=fused or None),
+        Adam(ours, eps=1e-7, decay=0.1, fused=fused),
+    )
+    for rate in (1e-2, 3e-3, 1e-4):
+        for network in (theirs, ours):
+            network(torch.linspace(-1, 1, 12).reshape(4, 3)).square().mean().backward()
+        optimizers[0].param_groups[0]["lr"] = rate
+        optimizers[0].step()
+        optimizers[0].zero_grad()
+        optimizers[1].step(rate)
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+
+
+def test_training_does_not_load_the_compiler_of_torch() -> None:
+    code = (
+        "import sys, numpy as np; from lift_xr.models import Pairs, train_method; "
+        "pixels = np.random.default_rng(0).random((20, 4), 'float32'); "
+        "train_method('sin', Pairs(pixels, np.eye(4)[:3], '1'), seed=0, device='cpu'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_our_schedule_ends_at_its_lowest() -> None:
