@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 Psnr = dict[str, np.ndarray]
 
 INK, FAINT = "#333333", "#cccccc"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
-MARKERS = ("o", "s", "D", "^", "v", "P")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#999933")
+"""The first six are Okabe and Ito's."""
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110}
 FAR = 8.0  # dB
 TITLES = {"ratio": "ratio, 4 MSI bands", "msi_bands": "MSI bands, ratio 8", "psf": "PSF"}

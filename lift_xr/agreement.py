@@ -23,15 +23,17 @@ from lift_xr.pointspread import PointSpread, estimate_point_spread, reach_of, re
 from lift_xr.window import Window
 
 MOST_CELLS = 1 << 14  # of a scene that is looked at as a whole
-MOST_PIXELS = 1 << 22  # under them
-SIDE = 24  # cells of a place, where there are more
+MOST_VALUES = 1 << 27  # under them, in all bands: half a GiB, of which some copies are made
+SIDE, LEAST_SIDE = 24, 8  # cells along a place, where there are more
 SPOTS = 3  # places along y and x
+BANDS_APART = 0.12  # cells; 0.08 is found where there is nothing, 0.16 did harm
 FEWEST_CELLS = 64  # with 25, of which the edge dimmed half, the answer was 2.4 dB worse
 MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
 NO_WORSE = 1.01  # times the error in cells held out, for a network that saw the mosaic too
 MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
+ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
 CONTRADICTED = 1.3  # times what the estimated point spread leaves, for one that is given
 
 
@@ -123,6 +125,8 @@ def look(
 
 def _implausible(given: float, estimated: float) -> str | None:
     """Say what speaks against a point spread, if anything does."""
+    if not np.isfinite(given):
+        return "through the given psf, too few cells see only pixels that the mosaic has"
     if given > WORST:
         return (
             f"through the point spread, the mosaic leaves {given:.0%} of the standard deviation of "
@@ -160,15 +164,24 @@ def agreeing(
     if isinstance(sight, str):
         return trained, _fallen_back(sight, {})
     if not isinstance(trained["network"], DenseNetwork):
-        return trained, _fallen_back("the method's spectra are mixtures and stay so", sight.about)
+        return trained, _fallen_back(
+            "the method's spectra are mixtures and stay so", sight.about, advice="Use method='sin'"
+        )
     made, errors = _agree(trained, response, sight)
+    told = sight.about | errors
+    if errors["bands_apart"] > BANDS_APART:
+        return trained, _fallen_back(
+            f"some bands of the cube lie {errors['bands_apart']:.2f} cells from where others do; "
+            f"expected {BANDS_APART} or less. Register them on one another",
+            told,
+        )
     if made is None or errors["kept"] > MOST_KEPT:
         reason = (
             f"the cells of the cube, {errors['known_cells']}, say little about one another that "
             f"the network did not know: {errors['kept']:.1%} of its squared error remain, expected "
             f"{MOST_KEPT:.0%} or less"
         )
-        return trained, _fallen_back(reason, sight.about | errors)
+        return trained, _fallen_back(reason, told)
     if learn_again is not None:
         again = learn_again(likely(made, sight, seed=seed))
         better, left = _agree(again, response, sight)
@@ -209,10 +222,9 @@ def _drawn(
     return msi[:, chosen].T.astype("float32"), spectra[:, chosen].T.astype("float32")
 
 
-def _fallen_back(reason: str, told: dict[str, Any]) -> dict[str, Any]:
+def _fallen_back(reason: str, told: dict[str, Any], *, advice: str = ADVICE) -> dict[str, Any]:
     warnings.warn(
-        f"consistency='both' became 'msi': {reason}. Check that the scenes lie over one another, "
-        "or pass the point spread as psf=",
+        f"consistency='both' became 'msi': {reason}. {advice}",
         UserWarning,
         stacklevel=5,
     )
@@ -248,12 +260,16 @@ def draw_places(
         for axis, first in zip(("y", "x"), offset, strict=True)
     ]
     count = (spans[0][1] - spans[0][0]) * (spans[1][1] - spans[1][0])
-    if count <= MOST_CELLS and count * ratio**2 <= MOST_PIXELS:
+    most = MOST_VALUES // cube.sizes["band"]  # pixels lifted at once
+    if count <= MOST_CELLS and count * ratio**2 <= most:
         boxes = [(spans[0], spans[1])]
         if all(span == (0, cube.sizes[axis]) for span, axis in zip(spans, ("y", "x"), strict=True)):
             boxes = [((0, cube.sizes["y"]), (0, cube.sizes["x"]))]
     else:
-        boxes = [(down, along) for down in _spots(spans[0]) for along in _spots(spans[1])]
+        side = min(SIDE, max(int(most**0.5) // ratio - 2 * margin, LEAST_SIDE))
+        boxes = [
+            (down, along) for down in _spots(spans[0], side) for along in _spots(spans[1], side)
+        ]
     lazy = [
         (
             cube.data[:, slice(*down), slice(*along)],
@@ -276,9 +292,9 @@ def _covered(cells: int, pixels: int, offset: int, ratio: int) -> tuple[int, int
     return first, max(last, first)
 
 
-def _spots(span: tuple[int, int]) -> list[tuple[int, int]]:
+def _spots(span: tuple[int, int], side: int) -> list[tuple[int, int]]:
     first, last = span
-    side = min(SIDE, last - first)
+    side = min(side, last - first)
     starts = np.unique(np.linspace(first, last - side, SPOTS + 2)[1:-1].astype(int))
     return [(int(start), int(start) + side) for start in starts]
 

@@ -22,7 +22,7 @@ from lift_xr.coarser import split, with_coarser
 from lift_xr.degrade import expect_kernel
 from lift_xr.device import DEVICES, find_device
 from lift_xr.errors import LayoutError, SpectralError
-from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable
+from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable, expect_one_time
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import (
@@ -75,8 +75,9 @@ def fuse(
     hsi, srf, method, harmonize, consistency, psf, bad_bands, seed, device, progress
         See :func:`fit`.
     msi
-        See :func:`predict`; with several times, only where ``harmonize="none"``. To lift a series
-        of another radiometry, fit on one time: ``fit(hsi, srf, msi=msi.isel(time=0))``.
+        See :func:`predict`; with several times, only where ``harmonize="none"`` and the cube is not
+        looked at again. To lift a series otherwise, fit on one time:
+        ``fit(hsi, srf, msi=msi.isel(time=0))``.
 
     Returns
     -------
@@ -214,6 +215,7 @@ def fit(
         _expect_bands(matrix, chosen, name)
     radiometry, sight, trainable = IDENTITY, None, cube
     if consistency == "both" and projected and mosaic is not None:
+        expect_one_time(mosaic)
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
         sight = look(cube, radiometry.apply(mosaic), matrix, psf=kernel)
         trainable = sight.even(cube) if isinstance(sight, Sight) else cube

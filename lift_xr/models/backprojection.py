@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from lift_xr.bandshift import bands_apart
 from lift_xr.footprint import (
     Footprint,
     Place,
@@ -278,9 +279,12 @@ def agree(
     seen = [footprint.over(network(p.msi), p.offset(ratio), p.hsi.shape[1:]) for p in places]
     shown = [np.tensordot(srf, each, axes=1) for each in seen]
     tolerance = usual_brightness(held, shown, dark)
+    even = [
+        p.hsi / brightness(one, other, dark, tolerance)
+        for p, one, other in zip(places, held, shown, strict=True)
+    ]
     lacking = [
-        np.tensordot(invisible, p.hsi / brightness(one, other, dark, tolerance) - each, axes=1)
-        for p, each, one, other in zip(places, seen, held, shown, strict=True)
+        np.tensordot(invisible, one - each, axes=1) for one, each in zip(even, seen, strict=True)
     ]
     analysis, synthesis = _components(lacking, places)
     fields = [np.tensordot(analysis, each, axes=1) for each in lacking]
@@ -295,6 +299,7 @@ def agree(
         "kept": float(after / max(before, 1e-300)),
         "error": float(np.sqrt(after / max(tuned.cells, 1) / network.bands)),
         "doubt": float(np.sqrt(doubt)),
+        "bands_apart": bands_apart(even, seen),
     }
     if not tuned.kept.any():
         return None, told
