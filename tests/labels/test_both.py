@@ -190,6 +190,37 @@ def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:
     assert lift_xr.predict(known, msi).dtype == np.float32
 
 
+def test_bands_that_lie_apart_fall_back() -> None:
+    """What no MSI band sees must not be trusted to lie where the others do."""
+    hsi, _ = pair()
+    apart = hsi.copy(deep=True)
+    half = hsi.sizes["band"] // 2
+    apart[half:] = np.roll(apart[half:], 1, axis=2)
+    with pytest.warns(UserWarning, match=r"some bands of the cube lie .* cells from where others"):
+        known = fitted(hsi=apart)
+    assert known.about["consistency"] == "msi"
+
+
+def test_few_cells_are_not_enough_to_judge_a_point_spread_by() -> None:
+    hsi, msi = pair()
+    few, under = hsi[:, :7, :7], msi[:, : 7 * RATIO, : 7 * RATIO]
+    with pytest.warns(UserWarning, match=r"cells of the cube lie over the mosaic.*expected 64"):
+        assert fitted(hsi=few, msi=under).halo == 0
+
+
+def test_a_psf_that_no_cell_can_be_compared_through_falls_back() -> None:
+    wide = np.ones((161, 161)) / 161**2
+    with pytest.warns(UserWarning, match="became 'msi'"):
+        assert fitted(psf=wide).about["consistency"] == "msi"
+
+
+def test_several_times_are_refused_before_anything_is_compared() -> None:
+    _, msi = pair()
+    times = xr.concat([msi, msi], "time")
+    with pytest.raises(lift_xr.LayoutError, match=r"2 times; expected one.*isel\(time=0\)"):
+        fitted(msi=times)
+
+
 def test_both_needs_the_mosaic_to_fit_and_the_cube_to_predict() -> None:
     _, msi = pair()
     with pytest.raises(ValueError, match=r"msi is None; expected the mosaic.*fit\(hsi, srf, msi="):
