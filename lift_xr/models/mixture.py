@@ -47,7 +47,7 @@ class MorphRecipe:
     endmembers: int | None = None
     """How many; None asks the data: what the cube bears above its noise (HySime), or so many that
     nothing mixtures leave out shows in an MSI of several bands above its noise (40 dB); within 3 to
-    12, and at least one more than the MSI has bands."""
+    12. Never more, whoever says it, than the cube's pixels have directions."""
     extraction: Extraction = "nmf"
     """``"nmf"``: parts that add up to the spectra, as published; abundances come out near 0-1.
     ``"vca"``: pixels at the corners of the cloud; the materials themselves where pure pixels exist,

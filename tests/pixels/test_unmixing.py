@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lift_xr.errors import SpectralError
 from lift_xr.models import MorphRecipe
 from lift_xr.models.mixture import constrain
 from lift_xr.unmixing import (
@@ -80,6 +81,23 @@ def test_hysime_counts_the_endmembers_above_the_noise(count: int) -> None:
 def test_a_number_of_endmembers_is_found_from_few_pixels_too() -> None:
     pixels, _ = mixed(4, pixels=20)
     assert 3 <= count_endmembers(pixels) <= 20
+
+
+@pytest.mark.parametrize("how", ["vca", "nmf"])
+@pytest.mark.parametrize("pixels", [3, 40, 4000])
+def test_no_more_endmembers_are_found_than_the_pixels_have_directions(
+    how: str, pixels: int
+) -> None:
+    exact, _ = mixed(4, pixels=max(pixels, 4))
+    found = extract(exact[:pixels].astype("float32"), count=6, how=how, seed=0)
+    assert len(found) == min(pixels, 4)
+    assert np.linalg.cond(found) < 100
+
+
+@pytest.mark.parametrize("how", ["vca", "nmf"])
+def test_pixels_without_signal_are_refused(how: str) -> None:
+    with pytest.raises(SpectralError, match="the 50 pixels of hsi to learn from are all zero"):
+        extract(np.zeros((50, BANDS), "float32"), count=3, how=how, seed=0)
 
 
 @pytest.mark.parametrize("how", ["vca", "nmf"])
