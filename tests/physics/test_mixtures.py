@@ -31,9 +31,7 @@ def materials(how: str) -> np.ndarray:
     return np.stack([0.3 + 0.25 * np.sin((k + 1) * 2.1 * t + k) for k in range(COUNT)])
 
 
-def recovered(
-    how: Any, *, noise: float = 0.0, count: int | None = COUNT
-) -> tuple[float, float]:
+def recovered(how: Any, *, noise: float = 0.0, count: int | None = COUNT) -> tuple[float, float]:
     """RMSE of the abundances, endmembers matched, and of the spectra, of a mixed scene."""
     random, pure = np.random.default_rng(0), materials(how)
     coarse, fine = (random.dirichlet(np.full(COUNT, 0.7), size=(n, n)) for n in (24, 48))
