@@ -99,8 +99,9 @@ def test_one_band_needs_the_cube_on_the_same_grid() -> None:
     hsi, msi, _ = pair(1)
     with pytest.raises(ValueError, match=r"Use predict\(model, msi, hsi=hsi\)"):
         lift_xr.predict(fitted(1), msi)
-    with pytest.raises(GridError, match="expected whole numbers"):
+    with pytest.raises(GridError, match="expected whole numbers") as told:
         lift_xr.predict(fitted(1), msi, hsi=hsi.assign_coords(x=hsi["x"] + 0.3))
+    assert "consistency='msi'" not in str(told.value)  # it is, and needs the grid all the same
 
 
 def test_a_gain_of_the_mosaic_is_undone_where_the_cube_is_beside_it() -> None:
