@@ -62,6 +62,10 @@ class MorphRecipe:
     def __post_init__(self) -> None:
         expect_extraction(self.endmembers, self.extraction)
         expect_constraint(self.constraint)
+        steps = self.steps
+        whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+        if steps is not None and (not whole or steps < 1):
+            raise ValueError(f"steps is {steps!r}; expected a whole number from 1. Use None")
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,6 +133,8 @@ def test_constrained_abundances_stay_on_the_simplex(
         ({"endmembers": 0}, "endmembers is 0; expected a whole number from 1"),
         ({"endmembers": 2.5}, "endmembers is 2.5"),
         ({"extraction": "ica"}, "extraction is 'ica'; expected one of 'vca', 'nmf'"),
+        ({"steps": 0}, "steps is 0; expected a whole number from 1"),
+        ({"steps": 2.5}, "steps is 2.5"),
         ({"constraint": "convex"}, "constraint is 'convex'; expected one of 'none'"),
     ],
 )
