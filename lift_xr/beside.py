@@ -7,6 +7,7 @@ import xarray as xr
 from lift_xr.blocks import Prior
 from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import (
+    OTHERWISE,
     Grid,
     compare,
     expect_integer_ratio,
@@ -41,15 +42,19 @@ def prior_of(
             "cube, on the grid of the mosaic. Use predict(model, msi, hsi=hsi)"
         )
     cube = as_ordered(_with_bands_of(model, expect_hsi(hsi, bad_bands="keep")), mosaic)
-    expect_aligned(cube, mosaic)
+    # A method that takes one band needs the cube whatever the consistency.
+    expect_aligned(cube, mosaic, otherwise=OTHERWISE if model.msi_bands > 1 else "")
     rows, columns = origin_in_pixels(Grid.of(cube), Grid.of(mosaic))
     return Prior(cube.data, compare(cube, mosaic).ratio, (round(rows), round(columns)))
 
 
-def expect_aligned(hsi: xr.DataArray, msi: xr.DataArray) -> None:
-    """Raise GridError unless every cell of the cube is made of whole pixels of the mosaic."""
+def expect_aligned(hsi: xr.DataArray, msi: xr.DataArray, *, otherwise: str = OTHERWISE) -> None:
+    """Raise GridError unless every cell of the cube is made of whole pixels of the mosaic.
+
+    ``otherwise`` is what else the message says can be done.
+    """
     expect_same_crs(hsi, msi)
-    expect_integer_ratio(hsi, msi)
+    expect_integer_ratio(hsi, msi, otherwise=otherwise)
     expect_overlap(hsi, msi)
     if compare(hsi, msi).aligned:
         return
@@ -59,7 +64,7 @@ def expect_aligned(hsi: xr.DataArray, msi: xr.DataArray) -> None:
         f"the first hsi cell begins {rows:.3g} rows and {columns:.3g} columns of the msi from its "
         f"first pixel; expected whole numbers, within 0.05. hsi: {coarse.describe()}; msi: "
         f"{fine.describe()}. Resample one to the other's grid, e.g. msi = msi.rio.reproject_match("
-        "...), or use consistency='msi', which needs no common grid"
+        f"...){otherwise}"
     )
 
 

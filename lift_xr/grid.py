@@ -12,6 +12,7 @@ import xarray as xr
 from lift_xr.errors import GridError
 
 COUNTED = "pixel"  # units of coordinates that only count rows and columns
+OTHERWISE = ", or use consistency='msi', which needs no common grid"
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,13 @@ def expect_overlap(hsi: xr.DataArray | Grid, msi: xr.DataArray | Grid) -> None:
     )
 
 
-def expect_integer_ratio(hsi: xr.DataArray | Grid, msi: xr.DataArray | Grid) -> None:
-    """Raise GridError unless an HSI pixel is a whole number of MSI pixels, the same both ways."""
+def expect_integer_ratio(
+    hsi: xr.DataArray | Grid, msi: xr.DataArray | Grid, *, otherwise: str = OTHERWISE
+) -> None:
+    """Raise GridError unless an HSI pixel is a whole number of MSI pixels, the same both ways.
+
+    ``otherwise`` is what else the message says can be done.
+    """
     coarse, fine = Grid.of(hsi, name="hsi"), Grid.of(msi, name="msi")
     match = compare(coarse, fine)
     if match.integer_ratio:
@@ -183,8 +189,7 @@ def expect_integer_ratio(hsi: xr.DataArray | Grid, msi: xr.DataArray | Grid) -> 
     raise GridError(
         f"an hsi pixel is {match.ratio_y:.6g} x {match.ratio_x:.6g} msi pixels (y, x); expected "
         f"one whole number. {_both(coarse, fine)}. Resample the msi, e.g. "
-        f"msi = msi.rio.reproject(msi.rio.crs, resolution={resolution:.6g}), or use a method that "
-        "needs no common grid: consistency='msi'"
+        f"msi = msi.rio.reproject(msi.rio.crs, resolution={resolution:.6g}){otherwise}"
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.blocks import lift_blocks
+from lift_xr.errors import LayoutError
 from lift_xr.fuse import along_bands, in_place_of, prepare, provenance
 from lift_xr.models import Model
 from lift_xr.models.mixture import Mixture
@@ -147,7 +148,17 @@ def as_scene(maps: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     """Maps as a scene whose bands are the endmembers; anything else as it is.
 
     The spectra go into an attribute, ``endmembers``, so that a store that holds one array has all.
+
+    Raises
+    ------
+    LayoutError
+        The abundances alone.
     """
+    if isinstance(maps, xr.DataArray) and "endmember" in maps.dims:
+        raise LayoutError(
+            "these are the abundances alone; expected them with the spectra of their endmembers, "
+            "the Dataset that unmix returns. Use maps in place of maps['abundances']"
+        )
     if not isinstance(maps, xr.Dataset) or not {"abundances", "endmembers"} <= {*maps.data_vars}:
         return maps
     spectra = maps["endmembers"]
@@ -169,12 +180,13 @@ def as_maps(scene: xr.DataArray) -> xr.Dataset:
     Parameters
     ----------
     scene : (band, y, x)
-        From ``open_scene(store)``, where ``write_zarr(maps, store)`` wrote it.
+        From ``open_scene(store)``, where ``write_zarr(maps, store)`` wrote it, or some of its
+        bands.
 
     Raises
     ------
     ValueError
-        When the scene carries no endmembers.
+        When the scene carries no endmembers, or bands that are none of them.
     """
     if SPECTRA not in scene.attrs:
         raise ValueError(
@@ -182,15 +194,30 @@ def as_maps(scene: xr.DataArray) -> xr.Dataset:
             "Use write_zarr(unmix(model, msi), store) and open that store"
         )
     table = dict(scene.attrs[SPECTRA])
-    numbers = scene["band"].to_numpy()
+    numbers = _expect_numbers(scene, len(table["spectra"]))
     coords = {"endmember": numbers, "band": table["band"]}
     for name in ("wavelength", "fwhm"):
         if name in table:
             coords[name] = ("band", table[name], {"units": "nm"})
     units = {} if table["units"] is None else {"units": table["units"]}
     spectra = xr.DataArray(
-        np.asarray(table["spectra"], "float32"), coords, ("endmember", "band"), attrs=units
+        np.asarray(table["spectra"], "float32")[numbers - 1],
+        coords,
+        ("endmember", "band"),
+        attrs=units,
     )
     abundances = scene.rename(band="endmember")
     abundances.attrs = {key: each for key, each in scene.attrs.items() if key != SPECTRA}
     return xr.Dataset({"abundances": abundances, "endmembers": spectra})
+
+
+def _expect_numbers(scene: xr.DataArray, count: int) -> npt.NDArray[np.int64]:
+    """Which of its endmembers a scene has maps of, from 1."""
+    numbers = scene["band"].to_numpy() if "band" in scene.dims else None
+    if numbers is None or not np.isin(numbers, np.arange(1, count + 1)).all():
+        found = "no dimension band" if numbers is None else f"the bands {numbers.tolist()}"
+        raise ValueError(
+            f"the scene has {found}; expected some of its endmembers, 1 to {count}. "
+            "Use scene.isel(band=[0]) for the first"
+        )
+    return np.asarray(numbers, "int64")

@@ -19,6 +19,7 @@ FEWEST, MOST = 3, 20  # endmembers, where the data choose: maps of more are not 
 NMF_PIXELS = 4096  # more change the parts little, and the time a lot
 NMF_STEPS, NMF_SEED = 5000, 42  # as published
 FCLS_WEIGHT = 1e3  # of the row that says "one" beside the bands, relative to them
+ROUNDED = 4 * float(np.finfo("float32").eps)  # of all pixels' norm: what float32 may have added
 RIDGE = 1e-9  # of the regression on other bands, relative to the mean power
 
 
@@ -47,14 +48,23 @@ def extract(pixels: npt.NDArray[Any], *, count: int, how: Extraction, seed: int)
     ------
     ValueError
         Another number or name than those that exist.
+    SpectralError
+        Pixels that are all zero.
     """
     expect_extraction(count, how)
+    expect_signal(pixels)
     exact = pixels.astype("float64")
-    count = min(count, *exact.shape)
+    count = min(count, rank(exact))
     found = EXTRACTIONS[how](exact, count, seed)
     found = _on_one_scale(exact, found)
     share = np.abs(least_squares(exact, found)).mean(axis=0)
     return np.asarray(found[np.argsort(-share, kind="stable")])
+
+
+def rank(pixels: Array) -> int:
+    """In how many directions pixels (pixel, band) differ from zero by more than float32 rounds."""
+    power = np.linalg.eigvalsh(pixels.T @ pixels)
+    return int((power > ROUNDED**2 * power.sum()).sum())
 
 
 def expect_extraction(count: int | None, how: str) -> None:
@@ -206,10 +216,10 @@ def expect_constraint(constraint: str) -> None:
         raise ValueError(f"constraint is {constraint!r}; expected one of {expected}")
 
 
-def expect_signal(endmembers: Array) -> None:
-    """Refuse endmembers of a cube that holds nothing."""
-    if not np.isfinite(endmembers).all() or not np.abs(endmembers).any():
+def expect_signal(pixels: npt.NDArray[Any]) -> None:
+    """Refuse pixels of a cube that holds nothing."""
+    if not pixels.any():
         raise SpectralError(
-            f"the {len(endmembers)} endmembers found are all zero; expected a cube with some "
-            "signal. Check hsi's values and units"
+            f"the {len(pixels)} pixels of hsi to learn from are all zero; expected a cube with "
+            "some signal. Check hsi's values and units"
         )

@@ -12,7 +12,7 @@ from lift_xr.models import Model
 from tests.scenes import cube, on_grid
 
 RATIO = 4
-RECIPE = lift_xr.MorphRecipe(endmembers=4, steps=20)
+RECIPE = lift_xr.MorphRecipe(endmembers=3, steps=20)
 
 
 def pair(msi_bands: int = 3) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
@@ -36,7 +36,7 @@ def fitted(msi_bands: int = 3, constraint: Any = "none") -> Model:
     key = msi_bands, constraint
     if key not in _FITTED:
         hsi, _, srf = pair(msi_bands)
-        recipe = lift_xr.MorphRecipe(endmembers=4, constraint=constraint, steps=20)
+        recipe = lift_xr.MorphRecipe(endmembers=3, constraint=constraint, steps=20)
         matrix = xr.DataArray(srf, dims=("msi_band", "band"))
         _FITTED[key] = lift_xr.fit(hsi, matrix, method=recipe)
     return _FITTED[key]

@@ -33,6 +33,7 @@ SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
     "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+    "Use predict(model, msi, hsi=hsi)": "Give --hsi HSI, or to fuse HSI before MSI",
 }
 OPTIONS = {"units": "wavelength-units"}  # where option and keyword differ
 

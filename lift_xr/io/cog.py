@@ -26,6 +26,7 @@ from lift_xr.grid import Grid
 from lift_xr.io.coding import Coding, Image, expect_dtype, find_coding
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
+from lift_xr.unmix import as_scene
 
 RGB = (650.0, 550.0, 470.0)  # nm, where red, green and blue are looked for
 REACH = 50.0  # nm, how far from it the nearest band may lie
@@ -54,7 +55,8 @@ def export(
     Parameters
     ----------
     scene : (band, y, x)
-        Any scene. Of a large store, a coarse one will often do: ``open_scene(store, level=3)``.
+        Any scene, or maps from ``unmix``. Of a large store, a coarse one will often do:
+        ``open_scene(store, level=3)``.
     path
         Of a local file.
     bands
@@ -87,7 +89,7 @@ def export(
     SpectralError
         Bands that the scene does not have.
     """
-    cube = _expect_one_time(expect_scene(scene, name="scene"))
+    cube = _expect_one_time(expect_scene(as_scene(scene), name="scene"))
     target = _expect_target(path, overwrite=overwrite)
     kind = expect_dtype(dtype, limits, picture=isinstance(bands, str))
     image = Image.of(cube, _positions(cube, bands))

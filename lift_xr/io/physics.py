@@ -26,6 +26,7 @@ from lift_xr.models import Model
 from lift_xr.models.projection import SNR
 from lift_xr.packing import Packing, decode_block
 from lift_xr.scene import BLOCK, expect_hsi
+from lift_xr.unmix import SPECTRA
 
 Scene = xr.DataArray | xr.Dataset
 Window = tuple[slice, ...]
@@ -50,11 +51,17 @@ def ask(
     Raises
     ------
     LayoutError
-        Another model or mosaic than the store was made with.
+        Another model or mosaic than the store was made with; scenes for a store of maps.
     GridError, SpectralError
         Scenes that cannot be compared with it.
     """
     asked: list[Question] = []
+    if SPECTRA in scene.attrs and (msi is not None or hsi is not None):
+        raise LayoutError(
+            "the store holds maps of abundances, which are not lifted again nor compared with "
+            "reflectance; expected spectra. Leave out msi and hsi: what the run wrote is checked "
+            "all the same"
+        )
     if model is not None:
         expect_model(model, scene)
     if msi is not None:

@@ -110,7 +110,8 @@ def verify(
     FileNotFoundError
         Nothing is there.
     LayoutError
-        It is no such store, or ``model`` and ``msi`` are not those it was made with.
+        It is no such store, or ``model`` and ``msi`` are not those it was made with. Scenes for a
+        store of maps: those are not compared.
     GridError, SpectralError
         Scenes that cannot be compared with it.
 

@@ -47,7 +47,7 @@ class MorphRecipe:
     endmembers: int | None = None
     """How many; None asks the data: what the cube bears above its noise (HySime), or so many that
     nothing mixtures leave out shows in an MSI of several bands above its noise (40 dB); within 3 to
-    12, and at least one more than the MSI has bands."""
+    12. Never more, whoever says it, than the cube's pixels have directions."""
     extraction: Extraction = "nmf"
     """``"nmf"``: parts that add up to the spectra, as published; abundances come out near 0-1.
     ``"vca"``: pixels at the corners of the cloud; the materials themselves where pure pixels exist,
@@ -62,6 +62,10 @@ class MorphRecipe:
     def __post_init__(self) -> None:
         expect_extraction(self.endmembers, self.extraction)
         expect_constraint(self.constraint)
+        steps = self.steps
+        whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+        if steps is not None and (not whole or steps < 1):
+            raise ValueError(f"steps is {steps!r}; expected a whole number from 1. Use None")
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,8 +65,8 @@ def fit_morph(
     span of the endmembers, so that they are abundances. A mosaic of one band, where ``pairs`` have
     a ``prior``, has the cube's abundances beside it.
     """
+    expect_signal(pairs.hsi)
     endmembers = find_endmembers(pairs, recipe, seed=seed)
-    expect_signal(endmembers)
     if pairs.prior is not None:
         return _fit_beside(pairs, recipe, endmembers, seed=seed, device=device, report=report)
     space = _space_within(pairs, endmembers)
@@ -129,8 +129,7 @@ def _count_for(pairs: Pairs, directions: Array) -> int:
         left = (seen**2 * power)[:, ::-1].cumsum(axis=1)[:, ::-1]  # by each direction and the rest
         shows = (left > noise_of(pairs)[:, None]).any(axis=0)
         borne = max(borne, int(shows.sum()))
-    at_least = len(pairs.srf) + 1  # else mixtures could not agree with every MSI band
-    return max(min(borne, MOST_BY_DEFAULT), at_least)
+    return min(borne, MOST_BY_DEFAULT)
 
 
 def _space_within(pairs: Pairs, endmembers: Array) -> Whitening:

@@ -10,6 +10,7 @@ import xarray as xr
 from lift_xr.errors import LayoutError
 from lift_xr.plot.panels import FAINT, INK, broken_at_gaps, draw_image, new_figure, plain
 from lift_xr.plot.pixels import MAX_SIZE, grows_upwards, thinned
+from lift_xr.unmix import SPECTRA, as_maps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,14 +20,16 @@ COLUMNS, EDGE, LOWER = 4, 3.1, 3.4  # maps in a row; inches of one, and of the s
 MOST = 99.0  # percentile of the abundances that is shown as white
 
 
-def abundances(maps: xr.Dataset, *, columns: int = COLUMNS, max_size: int = MAX_SIZE) -> Figure:
+def abundances(
+    maps: xr.Dataset | xr.DataArray, *, columns: int = COLUMNS, max_size: int = MAX_SIZE
+) -> Figure:
     """Maps of every endmember, in one scale, above their spectra.
 
     Parameters
     ----------
     maps
-        From ``lift_xr.unmix``: ``abundances`` (endmember, y, x) and ``endmembers``. Only the pixels
-        shown are computed.
+        From ``lift_xr.unmix``: ``abundances`` (endmember, y, x) and ``endmembers``; or the scene
+        that ``open_scene`` makes of a store of them. Only the pixels shown are computed.
     columns
         Maps in a row.
     max_size
@@ -52,11 +55,13 @@ def abundances(maps: xr.Dataset, *, columns: int = COLUMNS, max_size: int = MAX_
     return figure
 
 
-def _expect_maps(maps: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+def _expect_maps(maps: xr.Dataset | xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    if isinstance(maps, xr.DataArray) and SPECTRA in maps.attrs:
+        maps = as_maps(maps)
     if not isinstance(maps, xr.Dataset) or not {"abundances", "endmembers"} <= {*maps.data_vars}:
         raise LayoutError(
             "maps are no Dataset with abundances and endmembers; expected what lift_xr.unmix "
-            "gives. Use plot.abundances(lift_xr.unmix(model, msi))"
+            "gives, or a store of it. Use plot.abundances(lift_xr.unmix(model, msi))"
         )
     if "time" in maps["abundances"].dims:
         raise LayoutError(
@@ -71,6 +76,7 @@ def _draw_maps(
     values = shown.to_numpy()
     finite = values[np.isfinite(values)]
     most = float(np.percentile(finite, MOST)) if finite.size else 1.0
+    most = most if most > 0 else 1.0  # nothing but negative ones: all black
     axes = figure.subplots(rows, columns, squeeze=False)
     image: Any = None
     scene = shown.rename(endmember="band")

@@ -10,6 +10,8 @@ import xarray as xr
 import zarr
 
 import lift_xr
+from lift_xr.errors import LayoutError
+from lift_xr.io import export
 from lift_xr.unmix import as_maps, as_scene
 from tests.mixtures import fitted, given, pair
 from tests.scenes import on_grid
@@ -30,6 +32,31 @@ def test_maps_come_back_from_a_store(msi_bands: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(back["endmembers"], maps["endmembers"])
     msi = pair()[1]
     assert as_scene(msi) is msi
+
+
+def test_some_maps_of_a_store_come_back_with_their_own_spectra(tmp_path: Path) -> None:
+    maps = lift_xr.unmix(fitted(), pair()[1])
+    lift_xr.write_zarr(maps, tmp_path / "maps.zarr", progress=False)
+    scene = lift_xr.open_scene(tmp_path / "maps.zarr")
+    some = as_maps(scene.isel(band=[2, 0]))
+    assert some["endmember"].to_numpy().tolist() == [3, 1]
+    np.testing.assert_allclose(some["endmembers"], maps["endmembers"][[2, 0]])
+    with pytest.raises(ValueError, match=r"no dimension band; expected some of its endmembers"):
+        as_maps(scene.isel(band=0))
+
+
+def test_abundances_without_their_spectra_are_refused(tmp_path: Path) -> None:
+    maps = lift_xr.unmix(fitted(), pair()[1])
+    with pytest.raises(LayoutError, match=r"Use maps in place of maps\['abundances'\]"):
+        lift_xr.write_zarr(maps["abundances"], tmp_path / "maps.zarr", progress=False)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_maps_are_exported_as_unmix_returns_them(tmp_path: Path) -> None:
+    maps = lift_xr.unmix(fitted(), pair()[1])
+    back = lift_xr.open_scene(export(maps, tmp_path / "maps.tif", progress=False))
+    assert back.attrs["units"] == "fraction"
+    np.testing.assert_array_equal(back, maps["abundances"])
 
 
 @pytest.mark.parametrize("constraint", ["none", "non-negative"])

@@ -13,6 +13,7 @@ import xarray as xr
 from lift_xr import plot
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.plot import pixels
+from lift_xr.unmix import as_scene
 from tests.scenes import WAVELENGTH, cube, located
 
 
@@ -210,6 +211,19 @@ def test_abundances_have_a_titled_map_each_a_scale_and_their_spectra() -> None:
     (spectra,) = (ax for ax in figure.axes if len(ax.lines) == 3)
     assert spectra.get_xlabel() == "wavelength (nm)"
     assert spectra.get_ylabel() == "reflectance"
+
+
+def test_abundances_of_a_store_are_drawn_as_those_that_were_written() -> None:
+    scene = as_scene(maps().assign_coords(band=range(len(WAVELENGTH))))
+    assert isinstance(scene, xr.DataArray)
+    figure = plot.abundances(scene)
+    assert sum(bool(ax.images) for ax in figure.axes) == 3
+
+
+def test_abundances_below_zero_are_all_dark() -> None:
+    negative = maps().assign(abundances=maps()["abundances"] - 2)
+    drawn = next(ax for ax in plot.abundances(negative).axes if ax.images)
+    assert drawn.images[0].get_clim() == (0, 1)
 
 
 def test_abundances_without_data_are_left_blank() -> None:

@@ -80,6 +80,14 @@ def test_a_saved_model_gives_the_same_maps(msi_bands: int, tmp_path: Path) -> No
     assert again.digest == fitted(msi_bands).digest
 
 
+@pytest.mark.parametrize("msi_bands", [3, 1])
+def test_a_cube_that_holds_nothing_is_refused(msi_bands: int) -> None:
+    hsi, _, srf = pair(msi_bands)
+    matrix = xr.DataArray(srf, dims=("msi_band", "band"))
+    with pytest.raises(SpectralError, match=r"pixels of hsi to learn from are all zero; expected"):
+        lift_xr.fit(0 * hsi.assign_attrs(units="1"), matrix, method="morph")
+
+
 def test_a_method_without_endmembers_has_no_maps() -> None:
     hsi, msi, srf = pair()
     model = lift_xr.fit(hsi, xr.DataArray(srf, dims=("msi_band", "band")), method="linear")
@@ -91,8 +99,9 @@ def test_one_band_needs_the_cube_on_the_same_grid() -> None:
     hsi, msi, _ = pair(1)
     with pytest.raises(ValueError, match=r"Use predict\(model, msi, hsi=hsi\)"):
         lift_xr.predict(fitted(1), msi)
-    with pytest.raises(GridError, match="expected whole numbers"):
+    with pytest.raises(GridError, match="expected whole numbers") as told:
         lift_xr.predict(fitted(1), msi, hsi=hsi.assign_coords(x=hsi["x"] + 0.3))
+    assert "consistency='msi'" not in str(told.value)  # it is, and needs the grid all the same
 
 
 def test_a_gain_of_the_mosaic_is_undone_where_the_cube_is_beside_it() -> None:

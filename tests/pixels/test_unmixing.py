@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lift_xr.errors import SpectralError
 from lift_xr.models import MorphRecipe
 from lift_xr.models.mixture import constrain
 from lift_xr.unmixing import (
@@ -83,6 +84,23 @@ def test_a_number_of_endmembers_is_found_from_few_pixels_too() -> None:
 
 
 @pytest.mark.parametrize("how", ["vca", "nmf"])
+@pytest.mark.parametrize("pixels", [3, 40, 4000])
+def test_no_more_endmembers_are_found_than_the_pixels_have_directions(
+    how: str, pixels: int
+) -> None:
+    exact, _ = mixed(4, pixels=max(pixels, 4))
+    found = extract(exact[:pixels].astype("float32"), count=6, how=how, seed=0)
+    assert len(found) == min(pixels, 4)
+    assert np.linalg.cond(found) < 100
+
+
+@pytest.mark.parametrize("how", ["vca", "nmf"])
+def test_pixels_without_signal_are_refused(how: str) -> None:
+    with pytest.raises(SpectralError, match="the 50 pixels of hsi to learn from are all zero"):
+        extract(np.zeros((50, BANDS), "float32"), count=3, how=how, seed=0)
+
+
+@pytest.mark.parametrize("how", ["vca", "nmf"])
 def test_abundances_add_up_to_nearly_one(how: str) -> None:
     pixels, _ = mixed(4)
     total = least_squares(pixels, extract(pixels, count=4, how=how, seed=0)).sum(axis=1)
@@ -115,6 +133,8 @@ def test_constrained_abundances_stay_on_the_simplex(
         ({"endmembers": 0}, "endmembers is 0; expected a whole number from 1"),
         ({"endmembers": 2.5}, "endmembers is 2.5"),
         ({"extraction": "ica"}, "extraction is 'ica'; expected one of 'vca', 'nmf'"),
+        ({"steps": 0}, "steps is 0; expected a whole number from 1"),
+        ({"steps": 2.5}, "steps is 2.5"),
         ({"constraint": "convex"}, "constraint is 'convex'; expected one of 'none'"),
     ],
 )
