@@ -10,7 +10,7 @@ import click
 from lift_xr.cli import options
 from lift_xr.cli.exits import ShardsFailed, leaving
 from lift_xr.cli.fit import expect_method_of, train
-from lift_xr.cli.places import expect_apart, expect_model_place
+from lift_xr.cli.places import expect_apart, expect_model_place, keep_model
 from lift_xr.cli.talk import connected, say, told
 
 if TYPE_CHECKING:
@@ -98,18 +98,19 @@ def fuse(
     hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
     expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
     expect_method_of(training)
-    if save_model is not None:
-        expect_model_place(save_model, overwrite=overwrite)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
     _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
+    if save_model is not None:
+        expect_model_place(save_model, overwrite=overwrite or place["resume"])
     begun = None
     if model is None and place["resume"] and not overwrite:
         begun = _begun(ctx, out, hsi, part, training)
-    with connected(scheduler), dask.config.set(num_workers=threads):
+    workers = {} if threads is None else {"num_workers": threads}  # else what dask was told
+    with connected(scheduler), dask.config.set(workers):
         fitted = begun or _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
         if save_model is not None:
-            fitted.save(save_model)
+            keep_model(fitted, save_model, out, overwrite=overwrite)
         say(f"model: {told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
             units, device = training["wavelength_units"], training["device"]
@@ -154,7 +155,9 @@ def _begun(
 ) -> Model | None:
     """Find the model in a store that was begun; None where one is to be trained."""
     from lift_xr.cli.begun import model_begun
+    from lift_xr.io.root import read_root
 
+    read_root(out)  # a damaged one hides the model
     settings = {name: each for name, each in training.items() if name != "device"}
     found = model_begun(ctx, out, hsi, _training_given(ctx), **settings)
     if found is None and part is not None and part[0] > 0:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from lift_xr.blocks import Prior
 from lift_xr.errors import LayoutError
+from lift_xr.io.root import damaged, read_root
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, VERSION
 from lift_xr.models import Model
 from lift_xr.packing import Packing
@@ -81,6 +81,7 @@ class Blueprint:
         told = {
             "version": version("lift-xr"),
             "kind": self.kind,
+            "variable": self.variable,
             "shape": list(self.scene.shape),
             "dtype": str(self.packing.dtype),
             "scale_factor": self.packing.scale_factor,
@@ -131,12 +132,14 @@ def about(blueprint: Blueprint) -> dict[str, Any]:
 
 def expect_same_run(store: Any, blueprint: Blueprint) -> None:
     """Raise LayoutError, saying what differs, unless a store is this run, begun."""
-    began: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
-    if not isinstance(began, dict) or "settings" not in began:
+    began = read_root(store)
+    if began is None:
         raise LayoutError(
             f"{store} is no store that write_zarr of this version began; expected one, to finish "
             "it. Use another path, or overwrite=True to replace it"
         )
+    if began["run"] != blueprint.run and began["settings"] == blueprint.settings:
+        raise damaged(store)
     if began["run"] != blueprint.run:
         raise LayoutError(
             f"{store} was begun by another run: {'; '.join(_differences(began, blueprint))}; "

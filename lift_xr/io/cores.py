@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from dask.system import CPU_COUNT
 
 QUEUE = "queue"  # held by a process that waits for its first core
+PATIENCE = 20  # times a process without a core lets those who wait go first; they may be asleep
 
 
 def cores() -> int:
@@ -44,6 +46,7 @@ class SharedCores:
         self._guard = threading.Lock()
         self._held: list[int] = []
         self._waits = False
+        self._yielded = 0
         self._files: list[int] = []
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,24 +55,20 @@ class SharedCores:
         self._cores = self._files[1:]
 
     def take(self) -> bool:
-        """Take a core if one is free; who has none yet comes before who has some."""
+        """Take a core if one is free; who waits comes before who has, or had, some."""
         with self._guard:
-            if not self._cores:
+            try:
+                return not self._cores or self._taken()
+            except OSError:  # not every file system locks: then nobody waits for anybody
+                self._cores, self._held = [], []
                 return True
-            if self._held and self._others_wait():
-                return False
-            free = (each for each in self._cores if each not in self._held and _locked(each))
-            core = next(free, None)
-            if core is not None:
-                self._held.append(core)
-            self._wait(core is None and not self._held)
-            return core is not None
 
     def give(self) -> None:
         """Give back a core that was taken."""
         with self._guard:
             if self._held:
-                fcntl.flock(self._held.pop(), fcntl.LOCK_UN)
+                with suppress(OSError):
+                    fcntl.flock(self._held.pop(), fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of all."""
@@ -77,6 +76,18 @@ class SharedCores:
             for each in self._files:
                 os.close(each)
             self._files, self._cores, self._held = [], [], []
+
+    def _taken(self) -> bool:
+        if not self._waits and self._yielded < PATIENCE and self._others_wait():
+            self._yielded += not self._held
+            return False
+        free = (each for each in self._cores if each not in self._held and _locked(each))
+        core = next(free, None)
+        if core is not None:
+            self._held.append(core)
+            self._yielded = 0
+        self._wait(core is None and not self._held)
+        return core is not None
 
     def _others_wait(self) -> bool:
         """Whether another process is in the queue: try to be there, and step out again."""
@@ -99,7 +110,8 @@ def shared_cores() -> SharedCores:
     bound = getattr(os, "sched_getaffinity", lambda _: range(CPU_COUNT))(0)
     # A control group may allow fewer than affinity does: then as many as it allows, the same ones.
     names = sorted(bound)[: int(CPU_COUNT)]
-    return SharedCores(names, Path(tempfile.gettempdir(), f"lift-xr-cores-{os.getuid()}"))
+    folder = f"lift-xr-cores-{socket.gethostname()}-{os.getuid()}"  # machines may share a TMPDIR
+    return SharedCores(names, Path(tempfile.gettempdir(), folder))
 
 
 def _open(path: Path) -> int:

@@ -7,6 +7,7 @@ and one that died half way is simply made again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
+from lift_xr.io.root import DAMAGED
 from lift_xr.io.spare import SPARE, spare_of
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
 from lift_xr.packing import Codes, Packing
@@ -50,10 +52,11 @@ def create(blueprint: Blueprint, store: Any) -> None:
 
 def clear(store: Any) -> None:
     """Remove a store; interrupted, it leaves one that is incomplete and can be removed again."""
-    root = zarr.open(store, mode="r+")
-    about: Any = root.attrs.get(ABOUT)
-    if isinstance(about, dict):
-        root.attrs[ABOUT] = {**about, "complete": False}
+    with suppress(*DAMAGED, FileNotFoundError):  # a damaged root says no more that it is complete
+        root = zarr.open(store, mode="r+")
+        about: Any = root.attrs.get(ABOUT)
+        if isinstance(about, dict):
+            root.attrs[ABOUT] = {**about, "complete": False}
     remove_all(store)
 
 
@@ -116,7 +119,7 @@ async def _clear(target: Store) -> None:
     for name in sorted(names, key=lambda each: (each == ROOT, each != RECORD)):
         if not isinstance(target, LocalStore) or (Path(target.root) / name).is_dir():
             await target.delete_dir(name)
-        if not isinstance(target, LocalStore) or (Path(target.root) / name).is_file():
+        if await target.exists(name):  # some object stores fail to delete what is not there
             await target.delete(name)
 
 

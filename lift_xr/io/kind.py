@@ -8,14 +8,13 @@ from typing import Any
 
 import dask
 import dask.array as da
-import zarr
 from dask.utils import parse_timedelta
 
 from lift_xr.blocks import lifted_from
 from lift_xr.device import find_device
 from lift_xr.errors import LayoutError
 from lift_xr.io.engines import client_in_charge
-from lift_xr.io.store import ABOUT
+from lift_xr.io.root import read_root
 
 WAIT = "lift_xr.wait-for-workers"  # a setting of dask's: how long to wait for the first
 
@@ -69,8 +68,8 @@ def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
 
 def begun_on(store: Any) -> str | None:
     """Read the kind of device that the run of a store was begun on; None where it has none."""
-    about: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
-    settings = about.get("settings") if isinstance(about, dict) else None
+    about = read_root(store)
+    settings = about["settings"] if about is not None else None
     return settings.get("device") if isinstance(settings, dict) else None
 
 
@@ -83,8 +82,20 @@ def _kinds() -> Counter[str]:
     return Counter(client.run(find_device, "auto").values())
 
 
+def expect_workers() -> None:
+    """Wait for the first worker of a cluster, where one is in charge, but not for ever.
+
+    Raises
+    ------
+    LayoutError
+        None came within ten minutes, or what dask's setting ``lift_xr.wait-for-workers`` says.
+    """
+    client = client_in_charge()
+    if client is not None:
+        _expect_worker(client)
+
+
 def _expect_worker(client: Any) -> None:
-    """Wait for the first worker of a cluster, but not for ever."""
     patience = parse_timedelta(dask.config.get(WAIT, "10 minutes"))
     try:
         client.wait_for_workers(1, timeout=patience)

@@ -21,6 +21,8 @@ from dask.highlevelgraph import MaterializedLayer
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.engines import out_of_reach
+from lift_xr.io.record import RECORD
+from lift_xr.io.root import DAMAGED
 from lift_xr.io.store import METADATA, local_path
 
 SAMPLE = 16  # pixels read to tell inputs apart, of all of them together
@@ -161,12 +163,15 @@ def _occupant(store: Any) -> str:
     if path is not None:
         if not path.exists() or (path.is_dir() and _is_empty(path)):
             return "nothing"
-        ours = path.is_dir() and any((path / name).exists() for name in METADATA)
+        names = (*METADATA, f"{RECORD}/zarr.json")  # a root may be lost
+        ours = path.is_dir() and any((path / name).exists() for name in names)
         return "zarr" if ours else "other"
     try:
         zarr.open(store, mode="r")
     except FileNotFoundError:
         return "nothing"
+    except DAMAGED:
+        return "zarr"
     return "zarr"
 
 
@@ -174,6 +179,8 @@ def _in_memory(store: Any) -> bool:
     """Whether a store is in the memory of this process, under whichever name."""
     if isinstance(store, zarr.storage.FsspecStore):
         return "memory" in (store.fs.protocol, *store.fs.protocol)
+    if type(getattr(store, "store", None)).__name__ == "MemoryStore":  # of obstore, wrapped
+        return True
     held = isinstance(store, dict | zarr.storage.MemoryStore)
     return held or (isinstance(store, str) and store.startswith("memory:"))
 

@@ -65,6 +65,14 @@ class Progress:
         """``DONE``, ``LEFT`` or ``FAILING`` for every task."""
         return self.column(STATE)
 
+    @property
+    def done(self) -> np.ndarray:
+        """True for every task that is done and whose row is as it was written."""
+        done: np.ndarray = self.states == DONE
+        for index in map(tuple, np.argwhere(done)):
+            done[index] = is_done(self.rows[index])
+        return done
+
     def column(self, name: str) -> np.ndarray:
         """One number for every task; those of a task that is not done are 0."""
         values: np.ndarray = self.rows[..., self.columns.index(name)]
@@ -203,6 +211,11 @@ def done_row(clipped: int, checksums: Sequence[int]) -> np.ndarray:
 def row_checksum(row: np.ndarray) -> int:
     """Sum up a row of the record, but for its last number, which is this sum."""
     return checksum(row[:-1].astype("<i8"))
+
+
+def is_done(row: np.ndarray) -> bool:
+    """Whether a row says that its task is done, and is as it was written."""
+    return int(row[0]) == DONE and row_checksum(row) == int(row[-1])
 
 
 def mark_failing(array: zarr.Array[Any], index: tuple[int, ...]) -> None:

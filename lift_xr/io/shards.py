@@ -23,7 +23,7 @@ from lift_xr.io.create import (
     paths_written,
 )
 from lift_xr.io.files import NotingStore, array_of_file, key_of_file
-from lift_xr.io.record import DONE, checksum, done_row, mark_failing, record_path
+from lift_xr.io.record import checksum, done_row, is_done, mark_failing, record_path
 from lift_xr.laps import lap
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
@@ -119,7 +119,7 @@ def write_overview(target: Target, block_id: Index) -> np.ndarray:
 
     Not where another process, which completes the same store, has done so meanwhile.
     """
-    if _array(target, record_path(target.each))[block_id][0] == DONE:  # type: ignore[index]
+    if is_done(np.asarray(_array(target, record_path(target.each))[block_id])):
         return _told(block_id, 0)
     with one_codec_at_a_time():
         written, sums = _write_levels(_read_half(target, block_id), target, block_id)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -21,11 +20,14 @@ from zarr.storage import FsspecStore
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store
 from lift_xr.io.record import CLIPPED, DONE, FAILING, RECORD, Progress, all_progress
-from lift_xr.io.store import ABOUT, LEVEL, local_path
+from lift_xr.io.root import read_root
+from lift_xr.io.store import LEVEL, local_path
 
-RECENT = 64  # shards that tell how fast the run is now
+RECENT = 256  # shards that tell how fast the run is now
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it
-PAUSE = 20  # times the usual interval: longer ones are no work, but nobody at work
+STRIDES = 16, 32, 64  # shards: threads that begin together end together, and leave gaps
+PAUSE = 10  # times what so many shards usually take: longer is no work, but nobody at work
+SURE = 0.7  # of the spans must be work; else nobody can tell work in bursts from pauses
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Status:
         Tasks, one a shard of full resolution and a few for the overviews. Those that are failing
         were tried and given up; to resume tries them again. They are not among those left.
     rate
-        Tasks a second, lately. None where it cannot be told: of fewer than two tasks, and of
-        stores that do not know when an object was written, such as those in memory.
+        Tasks a second, lately, without the pauses between. None where it cannot be told: of fewer
+        than two tasks, of a few in two bursts or around a pause, and of stores that do not know
+        when an object was written, such as those in memory.
     eta
         Seconds until all are done at that rate; None where that is not known.
     idle
@@ -105,11 +108,8 @@ def _expect_run(store: Any) -> bool:
     path = local_path(store)
     if path is not None and not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a Zarr store. Check the path")
-    try:
-        about: Any = zarr.open_group(store, mode="r").attrs.get(ABOUT)
-    except (ValueError, KeyError, TypeError, FileNotFoundError):
-        about = None
-    if not isinstance(about, dict) or "run" not in about:
+    about = read_root(store)
+    if about is None:
         raise LayoutError(
             f"{store} is no store that write_zarr began; expected one, whose record tells how far "
             "it is. Look at it with open_scene(store)"
@@ -153,20 +153,32 @@ def _moment(told: Mapping[str, Any]) -> float | None:
     """Find when an object was written, under whichever name a file system tells it."""
     value = next((told[name] for name in WRITTEN if told.get(name) is not None), None)
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:  # however this server writes it
+            return None
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     return None if value is None else float(value)
 
 
 def _rate(times: list[float]) -> float | None:
-    """Count tasks a second since the run last paused, over the recent ones."""
+    """Count tasks a second over the recent ones, without the pauses between them.
+
+    Tasks that end in bursts leave gaps too, so what is judged is how long a stride of them takes.
+    """
     recent = times[-RECENT:]
-    intervals = [later - earlier for earlier, later in pairwise(recent)]
-    if not intervals or max(intervals) == 0:
+    strides = {max(1, min(each, len(recent) // 4)) for each in STRIDES}
+    told = (_rate_of(recent, each) for each in sorted(strides))
+    return next((each for each in told if each is not None), None)
+
+
+def _rate_of(times: list[float], stride: int) -> float | None:
+    spans = [later - earlier for earlier, later in zip(times, times[stride:], strict=False)]
+    if not spans or max(spans) == 0:
         return None
-    usual = median(each for each in intervals if each > 0)
-    pauses = [place for place, each in enumerate(intervals) if each > PAUSE * usual]
-    working = intervals[pauses[-1] + 1 :] if pauses else intervals
+    usual = median(each for each in spans if each > 0)
+    working = [each for each in spans if each <= PAUSE * usual]
     spent = sum(working)
-    return len(working) / spent if spent > 0 else None
+    told = spent > 0 and len(working) >= SURE * len(spans)
+    return stride * len(working) / spent if told else None

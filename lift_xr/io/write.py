@@ -6,6 +6,7 @@ import json
 import threading
 import uuid
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from lift_xr.blocks import is_per_pixel, lifted_from
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
 from lift_xr.io import seal
+from lift_xr.io.alike import expect_same_values
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import ROOT, as_store, clear, create, remove_debris
@@ -29,11 +31,12 @@ from lift_xr.io.engines import Index
 from lift_xr.io.files import HoldingStore
 from lift_xr.io.geozarr import without_conventions
 from lift_xr.io.interrupt import Interrupted, stop_when_told
-from lift_xr.io.kind import begun_on, kind_of_device
+from lift_xr.io.kind import begun_on, expect_workers, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
-from lift_xr.io.record import CLIPPED, DONE, read_progress, remove_marks
+from lift_xr.io.record import CLIPPED, read_progress, remove_marks
+from lift_xr.io.root import read_root
 from lift_xr.io.scale import dtype_for, find_packing
 from lift_xr.io.shards import (
     Target,
@@ -42,7 +45,7 @@ from lift_xr.io.shards import (
     write_lifted,
     write_overview,
 )
-from lift_xr.io.store import ABOUT, place_beside
+from lift_xr.io.store import place_beside
 from lift_xr.plan import SHARD, Layout, Pass, expect_edge, passes_of
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
@@ -125,8 +128,9 @@ def write_zarr(
         Replace a store that is there.
     resume
         Finish a store that an interrupted run of the same settings and inputs left: only what its
-        record does not call done is computed, and the store becomes, byte by byte, the one that an
-        uninterrupted run writes. Where nothing is there yet, begin.
+        record does not call done is computed, and a few pixels that are done, to be compared: other
+        arithmetic on the same inputs is another run. The store becomes, byte by byte, the one that
+        an uninterrupted run writes. Where nothing is there yet, begin.
     part
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
         of each other by nothing else. Whichever finds all shards done completes the store; several
@@ -170,6 +174,8 @@ def write_zarr(
     joins = resume or part is not None
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
     joins = joins and found == "zarr"
+    if share[0] > 0 and not (joins and _is_complete(store)):
+        expect_workers()
     if _expect_kind(kind) == "recipe":
         blueprint = recipe_of(scene, shard=shard, msi=msi)
     else:
@@ -245,6 +251,7 @@ def fill(
     the same shard, or the end of the store, they write the same bytes, each object in one step.
     """
     with stop_when_told() as stop:
+        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
         for number in range(len(blueprint.passes)):
             _fill_pass(blueprint, store, number, part, stop, log, progress)
             if not _is_done(blueprint, store, number):
@@ -291,9 +298,9 @@ def _fill_pass(
     """Run the tasks of one pass that are left and belong to this part."""
     each = blueprint.passes[number]
     target = Target.of(store, blueprint.run, each, blueprint)
-    states = read_progress(store, each).states
+    written = read_progress(store, each).done
     turns = _turns(each, part)
-    todo = [index for index in turns if states[index] != DONE]
+    todo = [index for index in turns if not written[index]]
     failed: dict[tuple[int, Index], BaseException] = {}
     done = 0
     title = "writing" if each.first == 0 else "writing overviews"
@@ -303,7 +310,8 @@ def _fill_pass(
             tell(finished)
             if finished.error is not None:
                 failed[each.first, finished.index] = finished.error
-                record_failure(target, finished.index)
+                with suppress(Exception):  # a mark is for those who look; the row is not there
+                    record_failure(target, finished.index)
             done += finished.error is None
             advance(done)
     if stop.is_set() and done < len(todo):
@@ -364,15 +372,12 @@ def _in_shards(data: da.Array, layout: Layout, device: str | None) -> da.Array:
 
 
 def _is_complete(store: Any) -> bool:
-    try:
-        about: Any = zarr.open_group(store, mode="r").attrs[ABOUT]
-    except FileNotFoundError:
-        return False
-    return about["complete"] is True
+    about = read_root(store)
+    return about is not None and about.get("complete") is True
 
 
 def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
-    return bool((read_progress(store, blueprint.passes[number]).states == DONE).all())
+    return bool(read_progress(store, blueprint.passes[number]).done.all())
 
 
 def _write_failed(

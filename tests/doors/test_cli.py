@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import rasterio
@@ -284,6 +285,54 @@ def test_a_model_is_not_replaced_by_accident(files: Files, model: Path, tmp_path
     assert result.exit_code == 2
     assert f"{taken} already exists. Pass --overwrite" in result.stderr
     assert run(*lift, "--overwrite").exit_code == 0
+
+
+def test_a_run_that_goes_on_keeps_the_model_it_has_saved(files: Files, tmp_path: Path) -> None:
+    kept, out = tmp_path / "linear.lift", tmp_path / "f.zarr"
+    asked = ("--out", out, "--save-model", kept, "--resume")
+    assert fuse(files, *asked).exit_code == 0
+    before = kept.read_bytes()
+    again = fuse(files, *asked)
+    assert again.exit_code == 0, again.output
+    assert kept.read_bytes() == before
+    other = tmp_path / "other.lift"
+    train = ("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--seed", 7, "--out", other)
+    assert run(*train, "--method", "linear").exit_code == 0
+    refused = fuse(files, "--out", out, "--save-model", other, "--resume")
+    assert refused.exit_code == 2
+    assert f"{other} holds another model than the one of {out}" in refused.stderr
+    assert "--overwrite" not in refused.stderr
+
+
+def test_threads_are_what_dask_was_told_where_nothing_else_is(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(fused: xr.DataArray, out: str, **settings: object) -> object:
+        seen.append(dask.config.get("num_workers", None))
+        return write_zarr(fused, out, **settings)
+
+    monkeypatch.setattr(lift_xr.io, "write_zarr", look)
+    with dask.config.set(num_workers=3):
+        assert fuse(files, "--out", tmp_path / "told.zarr").exit_code == 0
+        assert fuse(files, "--out", tmp_path / "given.zarr", "--threads", 1).exit_code == 0
+    assert seen == [3, 1]
+
+
+def test_a_damaged_root_of_a_store_to_resume_is_told_with_the_remedy(
+    files: Files, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.zarr"
+    assert fuse(files, "--out", out).exit_code == 0
+    (out / "zarr.json").write_text("{")
+    for said in (
+        run("fuse", files["msi.tif"], "--out", out, "--resume"),
+        fuse(files, "--out", out, "--resume"),
+        run("status", out),
+    ):
+        assert said.exit_code == 2, said.output
+        assert "lift-xr verify --repair, then resume" in said.stderr
 
 
 @pytest.mark.parametrize("name", ["photo.tif", "broken.lift", "folder.lift"])

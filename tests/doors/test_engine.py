@@ -280,16 +280,35 @@ def test_where_some_workers_have_cuda_nobody_uses_it(city, model, pixels, monkey
         kind.kind_of_device(fused.data, begun="cuda")
 
 
-def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, city, model, pixels):
-    fused = lift_xr.predict(model, mosaic(city, pixels, 50))
+@pytest.mark.parametrize("what", ["cpu", "auto", "resumed", "not lifted"])
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, city, model, pixels, what):
+    device = "cpu" if what == "cpu" else "auto"
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50), device=device)
+    fused = fused + 0.0 if what == "not lifted" else fused
+    resumed = what == "resumed"
+    if resumed:
+        forget(write_zarr(fused, tmp_path / "s.zarr", shard=SHARD))
     with (
         dask.config.set({"scheduler": None, "lift_xr.wait-for-workers": "20ms"}),
         LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
         Client(cluster),
         pytest.raises(LayoutError, match=r"had no worker for 0.02 s; expected one.*cluster.scale"),
     ):
-        write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
-    assert not (tmp_path / "s.zarr").exists()
+        write_zarr(fused, tmp_path / "s.zarr", shard=SHARD, resume=resumed)
+    assert (tmp_path / "s.zarr").exists() == resumed
+
+
+def test_a_mosaic_that_was_scaled_otherwise_is_another_run(tmp_path, city, model, pixels):
+    msi = mosaic(city, pixels, 50)
+    half, more = (lift_xr.predict(model, msi * np.float32(each)) for each in (0.5, 0.7))
+    assert half.attrs == more.attrs
+    store = write_zarr(half, tmp_path / "s.zarr", shard=SHARD)
+    whole = files_of(store)
+    forget(store)
+    with pytest.raises(LayoutError, match="values are others than were written"):
+        write_zarr(more, store, shard=SHARD, resume=True)
+    write_zarr(half, store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
 
 
 def forget(store: Path) -> None:

@@ -11,7 +11,8 @@ import zarr
 from zarr.storage import FsspecStore, MemoryStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import status, write_zarr
+from lift_xr.io import status, verify, write_zarr
+from lift_xr.io.status import _moment, _rate
 from lift_xr.io.write import WriteFailed
 from tests.scenes import on_grid
 
@@ -59,7 +60,7 @@ def test_what_failed_is_told_apart_from_what_is_left(tmp_path):
     assert not found.complete
 
 
-def test_the_rate_is_that_of_the_work_since_the_last_pause(tmp_path):
+def test_the_rate_is_that_of_the_work_without_the_pauses(tmp_path):
     with pytest.raises(WriteFailed):
         write_zarr(scene(burning=(10,)), tmp_path / "s.zarr", shard=100)
     for row in range(10):
@@ -68,6 +69,24 @@ def test_the_rate_is_that_of_the_work_since_the_last_pause(tmp_path):
     found = status(tmp_path / "s.zarr")
     assert found.rate == pytest.approx(0.1)
     assert found.eta == pytest.approx(10)
+
+
+@pytest.mark.parametrize("threads", [1, 4, 8, 16, 32])
+@pytest.mark.parametrize("bursts", [3, 5, 8, 40])
+def test_the_rate_of_tasks_that_end_in_bursts_is_that_of_all(threads, bursts):
+    ended = [1.2 * burst + 0.001 * task for burst in range(bursts) for task in range(threads)]
+    assert _rate(ended) == pytest.approx(threads / 1.2, rel=0.35)
+    if bursts == 40:
+        resumed = [*ended, *(moment + 86400 for moment in ended)]  # after a night
+        assert _rate(resumed) == pytest.approx(threads / 1.2, rel=0.35)
+
+
+def test_two_bursts_and_work_with_a_pause_look_alike():
+    assert _rate([1.2 * burst + 0.001 * task for burst in range(2) for task in range(8)]) is None
+
+
+def test_a_date_that_no_standard_knows_is_as_good_as_none():
+    assert _moment({"created": "last week"}) is None
 
 
 @pytest.mark.parametrize(
@@ -136,3 +155,20 @@ def test_the_share_of_clipped_values_is_that_of_what_is_written(tmp_path):
     with pytest.warns(UserWarning, match="2500 of 39000 values"):
         write_zarr(scene.copy(data=lazy), tmp_path / "s.zarr", shard=100, resume=True)
     assert status(tmp_path / "s.zarr").clipped == pytest.approx(2500 / whole)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"zarr_format": 3', b"\xff\x00"])
+def test_a_damaged_root_is_told_with_the_way_to_make_it_again(tmp_path, content):
+    store = tmp_path / "s.zarr"
+    with pytest.raises(WriteFailed):
+        write_zarr(scene(burning=(3,)), store, shard=100)
+    whole = (store / "zarr.json").read_bytes()
+    damage = (store / "zarr.json").unlink if content is None else None
+    damage() if damage else (store / "zarr.json").write_bytes(content)
+    for read in (status, lambda each: write_zarr(scene(), each, shard=100, resume=True)):
+        with pytest.raises(LayoutError, match=r"zarr.json of .*verify\(store, repair=True\)"):
+            read(store)
+    verify(store, repair=True, progress=False)
+    assert (store / "zarr.json").read_bytes() == whole
+    (store / "zarr.json").write_bytes(content or b"")
+    assert status(write_zarr(scene(), store, shard=100, overwrite=True)).complete

@@ -422,3 +422,37 @@ def test_what_is_lifted_by_strips_is_what_is_lifted_whole(tmp_path, monkeypatch,
     assert len(pixels_of) >= 8 * times
     assert pixels_of == {key for key in blocks if re.search("(reflectance|flags)/c", key)}
     assert [key for key in pixels_of if strips[key] != blocks[key]] == []
+
+
+class Strict(MemoryStore):
+    """An object store on a disk: it fails to delete a folder as if that were an object."""
+
+    async def delete(self, key: str) -> None:
+        if key != "zarr.json" and "/" not in key:
+            raise RuntimeError(f"{key} is a directory")
+        await super().delete(key)
+
+
+def test_overwriting_deletes_no_folder_as_if_it_were_an_object():
+    store = Strict()
+    for seed in (1, 2):
+        scene = on_grid(np.random.default_rng(seed).random((2, 20, 20), dtype="float32"))
+        write_zarr(scene.assign_attrs(units="1"), store, shard=10, overwrite=seed == 2)
+    np.testing.assert_allclose(open_scene(store), scene, atol=1e-4)
+
+
+def test_an_object_store_in_memory_is_out_of_reach_of_other_processes(tmp_path):
+    pytest.importorskip("obstore", reason="needs obstore")
+    from obstore.store import LocalStore
+    from obstore.store import MemoryStore as InMemory
+    from zarr.storage import ObjectStore
+
+    scene = on_grid(np.ones((2, 20, 20), "float32")).assign_attrs(units="1")
+    with (
+        dask.config.set(scheduler="processes"),
+        pytest.raises(LayoutError, match="in this process's memory"),
+    ):
+        write_zarr(scene, ObjectStore(InMemory()), shard=10)
+    for overwrite in (False, True):
+        store = ObjectStore(LocalStore(tmp_path))
+        write_zarr(scene, store, shard=10, overwrite=overwrite)

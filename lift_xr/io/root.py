@@ -1,0 +1,47 @@
+"""What the root of a store says of the run that writes it; and where it is damaged, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zarr
+
+from lift_xr.errors import LayoutError
+from lift_xr.io.record import RECORD
+from lift_xr.io.spare import SPARE
+from lift_xr.io.store import ABOUT
+
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # what zarr raises
+
+
+def read_root(store: Any) -> dict[str, Any] | None:
+    """Read what the root says of its run; None where no run of this version began a store.
+
+    Raises
+    ------
+    LayoutError
+        Where there is a record of a run, and the root is damaged or missing.
+    """
+    told = _attribute(store, "", ABOUT)
+    if isinstance(told, dict) and "run" in told and isinstance(told.get("settings"), dict):
+        return told
+    if _attribute(store, RECORD, SPARE) is not None:
+        raise damaged(store)
+    return None
+
+
+def damaged(store: Any) -> LayoutError:
+    """Say that a root is, and how to make it again."""
+    return LayoutError(
+        f"zarr.json of {store} is damaged or missing, though a run wrote the store; expected what "
+        "the run left there. Make it again from its copy with verify(store, repair=True), or "
+        "lift-xr verify --repair, then resume the run"
+    )
+
+
+def _attribute(store: Any, path: str, name: str) -> Any:
+    try:
+        group = zarr.open_group(store, path=path or None, mode="r", use_consolidated=False)
+    except (FileNotFoundError, *DAMAGED):
+        return None
+    return group.attrs.get(name)
