@@ -4,7 +4,8 @@ Three ways to be killed: the whole run (one process of two threads), one worker 
 (the run goes on), and one of four processes that share a store (``part=(i, 4)``; the others go on).
 Every kill has a store of its own, which is then finished and compared file by file. A diary that
 the tasks keep tells which shards were started; the record, read right after the kill, which were
-done. What was started and not done was in flight: no more than that may be started again.
+done. What was started and not done was in flight: no more than that may be started again, but for
+the one shard a process looks at again before it goes on with the work of others.
 
     python benchmarks/kills.py --kills 50
 """
@@ -20,6 +21,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +40,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
 PARTS = 4
 Index = tuple[int, ...]
+Flight = set[Index]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,15 @@ class Outcome:
 
     in_flight: int
     redone: int
+    compared: int
     same: bool
+
+    @classmethod
+    def of(cls, in_flight: Flight, started: list[Index], *, same: bool) -> Outcome:
+        """Tell shards in flight that were done again from done ones that were looked at again."""
+        again = Counter(started) - Counter(set(started))
+        redone = sum(times for index, times in again.items() if index in in_flight)
+        return cls(len(in_flight), redone, again.total() - redone, same)
 
 
 def note(block: np.ndarray, *, diary: str, block_id: tuple[int, ...] = ()) -> np.ndarray:
@@ -104,20 +115,20 @@ def write_anywhere(place: Place, **settings: Any) -> None:
     lift_xr.write_zarr(fused(place), place.store, **settings)
 
 
-def kill_whole_run(place: Place, moment: float) -> int | None:
-    """Kill the one process that writes; say how many shards were in flight, None if none was."""
+def kill_whole_run(place: Place, moment: float) -> Flight | None:
+    """Kill the one process that writes; say which shards were in flight, None if it had ended."""
     process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
     process.start()
     process.join(moment)
     in_time = process.is_alive()
     process.kill()
     process.join()
-    in_flight = len(set(place.started()) - place.done())
+    in_flight = set(place.started()) - place.done()
     write(place, resume=True)
     return in_flight if in_time else None
 
 
-def kill_one_part(place: Place, moment: float, *, which: int) -> int | None:
+def kill_one_part(place: Place, moment: float, *, which: int) -> Flight | None:
     """Kill one of the processes that share the store; the others go on, then it is run again."""
     run = partial(PROCESSES.Process, target=write, args=(place,))
     parts = [run(kwargs={"part": (i, PARTS), "threads": 1}) for i in range(1, PARTS + 1)]
@@ -128,32 +139,31 @@ def kill_one_part(place: Place, moment: float, *, which: int) -> int | None:
     in_time = killed.is_alive()
     killed.kill()
     killed.join()
-    in_flight = len(place.started_by(killed.pid or 0) - place.done())
+    in_flight = place.started_by(killed.pid or 0) - place.done()
     for each in parts:
         each.join()
     write(place, threads=1, part=(which % PARTS + 1, PARTS))
     return in_flight if in_time else None
 
 
-def kill_one_worker(place: Place, moment: float, *, which: int) -> int | None:
+def kill_one_worker(place: Place, moment: float, *, which: int) -> Flight | None:
     """Kill a worker of a cluster while a run goes on: it finishes by itself."""
-    with (
-        two_workers() as client
-    ):  # anew: a worker that is killed while it starts does not come back
+    # A cluster of its own: a worker that is killed while it starts does not come back.
+    with two_workers() as client:
         return kill_one_of(client, place, moment, which=which)
 
 
-def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> int | None:
+def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> Flight | None:
     """Kill one of the workers at a moment of the run."""
     pids = sorted(client.run(os.getpid).values())
-    left = list[int]()
+    left = list[Flight]()
     over = threading.Event()
 
     def kill() -> None:
         if not over.wait(moment):
             pid = pids[which % 2]
             os.kill(pid, 9)
-            left.append(len(place.started_by(pid) - place.done()))
+            left.append(place.started_by(pid) - place.done())
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -163,7 +173,20 @@ def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> int 
     return left[0] if left else None
 
 
-KILLS: dict[str, Callable[..., int | None]] = {
+COLUMNS = (
+    "killed",
+    "kills",
+    "same bytes",
+    "in flight",
+    "at most",
+    "redone",
+    "compared",
+    "too many",
+)
+COMPARING = {"run": 1, "worker": 0, "part": PARTS + 1}
+"""Processes that go on with a store compare a window of one shard that is done, before they do."""
+
+KILLS: dict[str, Callable[..., Flight | None]] = {
     "run": lambda place, moment, which: kill_whole_run(place, moment),
     "worker": kill_one_worker,
     "part": kill_one_part,
@@ -185,13 +208,13 @@ def main() -> None:
         write(place)
         whole, shards = files_of(place.store), len(place.started())
         print(f"{shards} shards of {told.shard} x {told.shard} pixels, seed {told.seed}\n")
-        print("| killed | kills | same bytes | in flight | at most | redone | of these too many |")
-        print("|---|---:|---:|---:|---:|---:|---:|")
+        print(f"| {' | '.join(COLUMNS)} |")
+        print("|---" + "|---:" * (len(COLUMNS) - 1) + "|")
         modes = told.modes.split(",")
         for number, mode in enumerate(modes):
             kills = told.kills // len(modes) + (number < told.kills % len(modes))
             moments = random.Random(f"{told.seed} {mode}")
-            outcomes = trials(KILLS[mode], place, whole, shards, kills=kills, moments=moments)
+            outcomes = trials(KILLS[mode], place, whole, kills=kills, moments=moments)
             print(row(mode, outcomes), flush=True)
 
 
@@ -224,10 +247,9 @@ def two_workers() -> Any:
 
 
 def trials(
-    kill: Callable[..., int | None],
+    kill: Callable[..., Flight | None],
     place: Place,
     whole: dict[str, bytes],
-    shards: int,
     *,
     kills: int,
     moments: random.Random,
@@ -245,8 +267,8 @@ def trials(
         here = Place(place.inputs, folder / f"{name}.zarr", folder / name, place.shard)
         in_flight = kill(here, moments.uniform(0, lasts), which=moments.randrange(PARTS))
         if in_flight is not None:
-            redone = len(here.started()) - shards
-            outcomes.append(Outcome(in_flight, redone, files_of(here.store) == whole))
+            same = files_of(here.store) == whole
+            outcomes.append(Outcome.of(in_flight, here.started(), same=same))
         shutil.rmtree(here.store)
     return outcomes
 
@@ -261,7 +283,11 @@ def row(mode: str, outcomes: list[Outcome]) -> str:
         sum(each.in_flight for each in outcomes),
         max(each.in_flight for each in outcomes),
         sum(each.redone for each in outcomes),
-        sum(max(0, each.redone - each.in_flight) for each in outcomes),
+        sum(each.compared for each in outcomes),
+        sum(
+            max(0, each.redone - each.in_flight) + max(0, each.compared - COMPARING[mode])
+            for each in outcomes
+        ),
     )
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_any_method_runs_over_the_grid_and_is_not_run_twice(
 ) -> None:
     options = "linear+none", "bicubic", "--scene", "two", "--case", "4,4", "--psf", "delta", "airy"
     first = run(toy, "wald.py", *options)
-    assert "linear+none 2/2 two airy 4 4" in first
+    assert re.search(r"linear\+none [12]/2 two airy 4 4", first)  # whichever ends first
     summary = next(line for line in first.splitlines() if line.startswith("| linear+none |"))
     cells = [cell.strip() for cell in summary.split("|")[2:-1]]
     psnr, *_, parameters, flops, peak = (
