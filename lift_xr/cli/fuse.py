@@ -11,7 +11,7 @@ from lift_xr.cli import options
 from lift_xr.cli.exits import ShardsFailed, leaving
 from lift_xr.cli.fit import expect_method_of, train
 from lift_xr.cli.places import expect_apart, expect_model_place, keep_model
-from lift_xr.cli.talk import connected, say, told
+from lift_xr.cli.talk import connected, each_of, how_far, say, told
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,7 +119,8 @@ def fuse(
             settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
             settings |= {"msi": mosaic, "log": log, **place}
             write(fused, out, part=part, progress=not quiet, **settings)
-    say(_written(out, msi, part), quiet=quiet)
+    command = f"`lift-xr fuse {msi} --out {out} {each_of(part)}`"
+    say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
 
 
 def _pair(
@@ -213,17 +214,6 @@ def write(
         write_zarr(fused, out, part=part, resume=resume, **settings)
     except WriteFailed as failed:
         raise ShardsFailed(str(failed)) from failed
-
-
-def _written(out: str, msi: str, part: tuple[int, int] | None) -> str:
-    from lift_xr.io import status as progress_of
-
-    if progress_of(out).complete:
-        return f"wrote {out}: look at it with `lift-xr info {out}`"
-    if part is not None and part[0] == 0:
-        each = f"`lift-xr fuse {msi} --out {out} --part I/{part[1]}`"
-        return f"began {out}: write it with {each}, I from 1 to {part[1]}"
-    return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
 
 
 def _plan(

@@ -48,3 +48,22 @@ def say(text: str, *, quiet: bool = False) -> None:
     """Print a line, unless asked to be quiet."""
     if not quiet:
         click.echo(text)
+
+
+def each_of(part: tuple[int, int] | None) -> str:
+    """Write the option that every part of a store is given."""
+    return f"--part I/{part[1]}" if part else ""
+
+
+def how_far(out: str, part: tuple[int, int] | None, *, begun: str, wrote: str = "") -> str:
+    """Say whether a store is written, begun for its parts, or one of these done.
+
+    ``begun`` tells how the parts are written, ``wrote`` what a complete store holds.
+    """
+    from lift_xr.io import status
+
+    if status(out).complete:
+        return f"wrote {out}: {wrote}look at it with `lift-xr info {out}`"
+    if part is not None and part[0] == 0:
+        return f"began {out}: {begun}, I from 1 to {part[1]}"
+    return f"this part of {out} is done: follow the others with `lift-xr status {out}`"

@@ -12,7 +12,7 @@ from lift_xr.cli.exits import Refused, leaving
 from lift_xr.cli.fit import expect_way_to_response, train
 from lift_xr.cli.fuse import beside, write
 from lift_xr.cli.places import expect_apart
-from lift_xr.cli.talk import connected, say
+from lift_xr.cli.talk import connected, each_of, how_far, say
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -108,18 +108,9 @@ def unmix(
         write(maps, out, part=part, resume=resume, **settings)
     if csv is not None and (part is None or part[0] <= 1):  # the same table, whichever writes it
         table_of(maps).to_csv(csv)
-    say(_written(out, maps.sizes["endmember"], part), quiet=quiet)
-
-
-def _written(out: str, count: int, part: tuple[int, int] | None) -> str:
-    from lift_xr.io import status as progress_of
-
-    if progress_of(out).complete:
-        return f"wrote {out}: {count} maps; look at it with `lift-xr info {out}`"
-    if part is not None and part[0] == 0:
-        each = f"--part I/{part[1]}, I from 1 to {part[1]}"
-        return f"began {out}: write its {count} maps with the same command and {each}"
-    return f"this part of {out} is done: follow the others with `lift-xr status {out}`"
+    count = maps.sizes["endmember"]
+    begun = f"write its {count} maps with the same command and {each_of(part)}"
+    say(how_far(out, part, begun=begun, wrote=f"{count} maps; "), quiet=quiet)
 
 
 def _expect_model_or_cube(

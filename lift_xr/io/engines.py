@@ -226,8 +226,7 @@ def _run_alone(inner: Graph, key: Any, given: tuple[Any, ...], *values: Any) -> 
 def _give_memory_back() -> None:
     """Return what a task has freed to the system.
 
-    The allocator would keep it in pieces, and a process that writes many shards would hold a tenth
-    more than one that writes a few.
+    The allocator would keep it in pieces, for a task that may never ask for pieces of these sizes.
     """
     if trim := _malloc_trim():
         trim(0)

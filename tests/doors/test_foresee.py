@@ -255,7 +255,8 @@ def test_what_cannot_be_is_refused_with_the_setting_to_change(model, settings, t
 
 def test_what_is_advised_fits(model):
     for advised in ({"shard": 640}, {"threads": 1}, {"memory": "1.5GB"}):
-        planned(model, **({"memory": "1GB"} | advised))
+        found = planned(model, **({"memory": "1GB"} | advised))
+        assert 0 < found.peak_memory <= found.limit
 
 
 def test_a_mosaic_that_the_model_cannot_take_is_refused(model):
