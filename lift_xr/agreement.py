@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +14,31 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr.beside import as_ordered, expect_aligned
-from lift_xr.footprint import Footprint, Place, brightness, darkness, usual_brightness
+from lift_xr.footprint import (
+    LEAST_SIDE,
+    SPOTS,
+    Footprint,
+    Overlay,
+    Place,
+    brightness,
+    darkness,
+    spread,
+    usual_brightness,
+    within,
+)
 from lift_xr.grid import Grid, compare, origin_in_pixels
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models import Seen
-from lift_xr.models.backprojection import BackProjection, agree
+from lift_xr.models import objection
+from lift_xr.models.backprojection import agree
 from lift_xr.pointspread import PointSpread, estimate_point_spread, reach_of, residual_of
-from lift_xr.window import Window
+from lift_xr.threads import one_blas_thread
 
 MOST_CELLS = 1 << 14  # of a scene that is looked at as a whole
+ENOUGH_TO_SEE = 1 << 19  # pixels under the cells that a point spread is found by
+ENOUGH_TO_LEARN = 1 << 18  # pixels under the cells that a network learns by
 MOST_VALUES = 1 << 27  # under them, in all bands: half a GiB, of which some copies are made
-SIDE, LEAST_SIDE = 24, 8  # cells along a place, where there are more
-SPOTS = 3  # places along y and x
-BANDS_APART = 0.14  # cells; 0.11 is found where there is nothing, 0.16 did harm
+SIDE = 24  # cells along a place, where there are more
 FEWEST_CELLS = 64  # with 25, of which the edge dimmed half, the answer was 2.3 dB worse
-MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
-NO_WORSE = 1.01  # times the error in cells held out, for a network that saw the mosaic too
-MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
 ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
@@ -43,10 +51,8 @@ class Sight:
 
     Attributes
     ----------
-    footprint
-        Of a cell.
-    places
-        Of both images, loaded; the mosaic harmonised.
+    overlay
+        Of both images, at all places that were loaded.
     gain
         (y, x) of the cube: how many times brighter each cell is than the mosaic says, 1 where it is
         hardly so or not known. None for scenes too large to be looked at as a whole.
@@ -54,8 +60,7 @@ class Sight:
         Of the point spread, as plain numbers.
     """
 
-    footprint: Footprint
-    places: tuple[Place, ...]
+    overlay: Overlay
     gain: npt.NDArray[np.float64] | None
     about: dict[str, Any]
 
@@ -95,8 +100,25 @@ def look(
     ratio = compare(cube, mosaic).ratio
     reach = reach_of(ratio) if psf is None else max(psf.shape) // 2
     places, corners = draw_places(ordered, mosaic, ratio=ratio, margin=2 + -(-reach // ratio))
-    response = matrix.to_numpy()
-    seen = [each.through(response) for each in places]
+    seen = [each.through(matrix.to_numpy()) for each in places]
+    with one_blas_thread():  # small products: more threads would only wait for one another
+        found = _judged(within(seen, ratio, ENOUGH_TO_SEE), ratio, psf)
+        if isinstance(found, str):
+            return found
+        kernel, about, left = found
+        overlay = Overlay(Footprint(kernel, ratio), tuple(places))
+        whole = len(places) == 1 and places[0].hsi.shape[1:] == ordered.shape[1:]
+        gain = _gain(seen[0], overlay.footprint) if whole and left <= CLEAR else None
+    if gain is not None:
+        turned = [slice(None, None, -1) if back else slice(None) for back in _turned(cube, ordered)]
+        gain = gain[tuple(turned)]
+    return Sight(overlay, gain, about | {"places": len(corners)})
+
+
+def _judged(
+    seen: Sequence[Place], ratio: int, psf: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.float64], dict[str, Any], float] | str:
+    """The kernel, what to say of it and what it leaves unexplained; or what speaks against it."""
     found = estimate_point_spread(seen, ratio)
     if found is None:
         return "too few cells of the cube lie over the mosaic, or all alike, to find a point spread"
@@ -109,18 +131,9 @@ def look(
     given = estimated if psf is None else residual_of(psf, seen, ratio)
     if reason := _implausible(given, estimated):
         return reason
-    about = {"form": "given"}
-    if psf is None:
-        psf, about = found.kernel, told_of(found)
-    footprint = Footprint(psf, ratio)
-    whole = len(places) == 1 and places[0].hsi.shape[1:] == ordered.shape[1:]
-    gain = None
-    if whole and given <= CLEAR:
-        gain = _gain(seen[0], footprint)
-        turned = [slice(None, None, -1) if back else slice(None) for back in _turned(cube, ordered)]
-        gain = gain[tuple(turned)]
-    told = about | {"places": len(corners)}
-    return Sight(footprint, tuple(places), gain, told)
+    if psf is not None:
+        return psf, {"form": "given"}, given
+    return found.kernel, told_of(found), given
 
 
 def _implausible(given: float, estimated: float) -> str | None:
@@ -141,20 +154,9 @@ def _implausible(given: float, estimated: float) -> str | None:
 
 
 def agreeing(
-    sight: Sight | str,
-    trained: Mapping[str, Any],
-    response: npt.NDArray[np.float64],
-    *,
-    learn_again: Callable[[Seen], Mapping[str, Any]] | None,
-    seed: int,
+    sight: Sight | str, trained: Mapping[str, Any], response: npt.NDArray[np.float64]
 ) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """What was trained, made to agree with the cube where that can be shown to help.
-
-    Parameters
-    ----------
-    learn_again
-        Trains once more, on pixels of the mosaic too; None for methods that do not. What it gives
-        is taken unless it leaves a larger error in cells held out.
 
     Returns
     -------
@@ -167,59 +169,34 @@ def agreeing(
         return trained, _fallen_back(
             "the method's spectra are mixtures and stay so", sight.about, advice="Use method='sin'"
         )
-    made, errors = _agree(trained, response, sight)
+    refused = trained["refused"]
+    if refused is not None:
+        return trained, _fallen_back(refused.reason, sight.about | refused.errors)
+    with one_blas_thread():
+        made, errors = agree(
+            trained["network"],
+            trained["gain"],
+            response,
+            sight.overlay.footprint,
+            sight.overlay.places,
+        )
     told = sight.about | errors
-    if errors["bands_apart"] > BANDS_APART:
-        return trained, _fallen_back(
-            f"some bands of the cube lie {errors['bands_apart']:.2f} cells from where others do; "
-            f"expected {BANDS_APART} or less. Register them on one another",
-            told,
-        )
-    if made is None or errors["kept"] > MOST_KEPT:
-        reason = (
-            f"the cells of the cube, {errors['known_cells']}, say little about one another that "
-            f"the network did not know: {errors['kept']:.1%} of its squared error remain, expected "
-            f"{MOST_KEPT:.0%} or less"
-        )
-        return trained, _fallen_back(reason, told)
-    if learn_again is not None:
-        again = learn_again(likely(made, sight, seed=seed))
-        better, left = _agree(again, response, sight)
-        if better is not None and left["error"] <= NO_WORSE * errors["error"]:
-            trained, made, errors = again, better, left | {"learnt_again": True}
-    told = sight.about | {"learnt_again": False} | errors
+    # What was learnt from the mosaic was held against the cells before it was learnt.
+    refused = None if trained["learnt"] and made is not None else objection(made, errors)
+    if refused is not None:
+        return trained, _fallen_back(refused.reason, told)
     return {**trained, "network": made}, {"consistency": "both", "agreement": told}
 
 
-def _agree(
-    trained: Mapping[str, Any], response: npt.NDArray[np.float64], sight: Sight
-) -> tuple[BackProjection | None, dict[str, Any]]:
-    network: DenseNetwork = trained["network"]
-    return agree(network, trained["gain"], response, sight.footprint, sight.places)
-
-
-def likely(made: BackProjection, sight: Sight, *, seed: int) -> Seen:
-    """Pixels of the places, drawn at random, with the spectra that the cube makes likely."""
-    random = np.random.default_rng(seed)
-    each = MOST_SEEN // len(sight.places)
-    drawn = [_drawn(made, place, each, random) for place in sight.places]
-    msi, spectra = (np.concatenate(side) for side in zip(*drawn, strict=True))
-    return Seen(msi, spectra)
-
-
-def _drawn(
-    made: BackProjection, place: Place, count: int, random: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """At most ``count`` pixels (pixel, msi_band) under the cells of a place, and their spectra."""
-    margin = place.margin
-    cells = np.pad(place.hsi, [(0, 0), *[(margin, margin)] * 2], constant_values=np.nan)
-    inside = (slice(None), *[slice(margin * made.ratio, -margin * made.ratio or None)] * 2)
-    msi = place.msi[inside].reshape(len(place.msi), -1)
-    lifted = made(place.msi, prior=Window(cells, made.ratio, (0, 0)))[inside]
-    spectra = lifted.reshape(len(lifted), -1)
-    there = np.flatnonzero(np.isfinite(msi).all(axis=0) & np.isfinite(spectra).all(axis=0))
-    chosen = np.sort(random.permutation(there)[:count])
-    return msi[:, chosen].T.astype("float32"), spectra[:, chosen].T.astype("float32")
+def told_alone(sight: Sight | str | None, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """What to say in a model of the mosaic that it may have learnt from."""
+    if sight is None:
+        return {}
+    if isinstance(sight, str):
+        return {"mosaic": {"learnt_from": False, "reason": sight}}
+    refused = trained["refused"]
+    reason = {} if refused is None else {"reason": refused.reason}
+    return {"mosaic": sight.about | {"learnt_from": trained["learnt"]} | reason}
 
 
 def _fallen_back(reason: str, told: dict[str, Any], *, advice: str = ADVICE) -> dict[str, Any]:
@@ -268,7 +245,9 @@ def draw_places(
     else:
         side = min(SIDE, max(int(most**0.5) // ratio - 2 * margin, LEAST_SIDE))
         boxes = [
-            (down, along) for down in _spots(spans[0], side) for along in _spots(spans[1], side)
+            (down, along)
+            for down in spread(*spans[0], side, SPOTS)
+            for along in spread(*spans[1], side, SPOTS)
         ]
     lazy = [
         (
@@ -290,13 +269,6 @@ def _covered(cells: int, pixels: int, offset: int, ratio: int) -> tuple[int, int
     first = max(0, -offset // ratio)
     last = min(cells, -((offset - pixels) // ratio))
     return first, max(last, first)
-
-
-def _spots(span: tuple[int, int], side: int) -> list[tuple[int, int]]:
-    first, last = span
-    side = min(side, last - first)
-    starts = np.unique(np.linspace(first, last - side, SPOTS + 2)[1:-1].astype(int))
-    return [(int(start), int(start) + side) for start in starts]
 
 
 def _window(

@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float64]
 NEGLIGIBLE = 1e-9  # of the greatest singular value: products of rows and columns that add nothing
 ENOUGH = 0.5  # of the weight of a footprint has to lie on pixels that are there
 DARK = 0.1  # of a band's usual value: so dark that a brightness says little
+SPOTS, LEAST_SIDE = 3, 8  # along y and x of a scene too large to be looked at as a whole; cells
 LEAST_TOLERANCE = 0.005  # half a per cent of brightness
 
 
@@ -128,6 +129,63 @@ class Footprint:
         partial = np.matmul(wide, along)  # (plane, y, cell, term)
         tall = sliding_window_view(partial, len(down), axis=1)[:, ::step]
         return np.asarray(np.einsum("ijktn,nt->ijk", tall, down))
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """How the cells of a cube lie over the pixels of a mosaic, at places where both are known.
+
+    Attributes
+    ----------
+    footprint
+        Of a cell.
+    places
+        Loaded; the mosaic harmonised.
+    """
+
+    footprint: Footprint
+    places: tuple[Place, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the places."""
+        return sum(each.hsi.nbytes + each.msi.nbytes for each in self.places)
+
+    def within(self, most: int) -> Overlay:
+        """The same with at most about so many pixels under its cells."""
+        return replace(self, places=within(self.places, self.footprint.ratio, most))
+
+
+def within(places: Sequence[Place], ratio: int, most: int) -> tuple[Place, ...]:
+    """Places with at most about ``most`` pixels under their cells, spread over what there is."""
+    cells = sum(each.hsi[0].size for each in places)
+    if cells * ratio**2 <= most:
+        return tuple(places)
+    spots = SPOTS if len(places) == 1 else 1
+    side = max(int((most / ratio**2 / (len(places) * spots**2)) ** 0.5), LEAST_SIDE)
+    return tuple(
+        _part(place, ratio, down, along)
+        for place in places
+        for down in spread(0, place.hsi.shape[1], side, spots)
+        for along in spread(0, place.hsi.shape[2], side, spots)
+    )
+
+
+def spread(first: int, last: int, side: int, spots: int) -> list[tuple[int, int]]:
+    """Spans of ``side``, evenly spread between two ends."""
+    side = min(side, last - first)
+    starts = np.unique(np.linspace(first, last - side, spots + 2)[1:-1].astype(int))
+    return [(int(start), int(start) + side) for start in starts]
+
+
+def _part(place: Place, ratio: int, down: tuple[int, int], along: tuple[int, int]) -> Place:
+    """Some cells of a place, with the pixels of its margin around."""
+    rows, columns = (
+        slice(first * ratio, (last + 2 * place.margin) * ratio) for first, last in (down, along)
+    )
+    return replace(
+        place, hsi=place.hsi[:, slice(*down), slice(*along)], msi=place.msi[:, rows, columns]
+    )
 
 
 def _means(side: int, ratio: int) -> Array:

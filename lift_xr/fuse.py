@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -14,26 +14,29 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr import srf as responses
-from lift_xr.agreement import Sight, agreeing, look
-from lift_xr.beside import prior_of
+from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_alone
+from lift_xr.beside import expect_aligned, prior_of
 from lift_xr.blind import estimate_srf
 from lift_xr.blocks import Prior, lift_blocks
 from lift_xr.coarser import split, with_coarser
 from lift_xr.degrade import expect_kernel
 from lift_xr.device import DEVICES, find_device
-from lift_xr.errors import LayoutError, SpectralError
+from lift_xr.errors import GridError, LayoutError, SpectralError
+from lift_xr.footprint import Overlay
 from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable, expect_one_time
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import (
+    Learnt,
     Method,
     Model,
     MorphRecipe,
     Pairs,
-    Seen,
+    Refusal,
     expect_method,
     name_of,
     train_method,
+    train_over,
 )
 from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.base import fitted_parts
@@ -43,6 +46,7 @@ from lift_xr.models.trust import Trust, calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
 from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
+from lift_xr.threads import one_blas_thread
 from lift_xr.workers import find_client, run_as_one_task
 
 Scene = xr.DataArray | xr.Dataset
@@ -213,38 +217,39 @@ def fit(
     beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
     if not beside:
         _expect_bands(matrix, chosen, name)
-    radiometry, sight, trainable = IDENTITY, None, cube
-    if consistency == "both" and projected and mosaic is not None:
-        expect_one_time(mosaic)
-        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-        sight = look(cube, radiometry.apply(mosaic), matrix, psf=kernel)
-        trainable = sight.even(cube) if isinstance(sight, Sight) else cube
+    radiometry, sight = IDENTITY, None
+    if mosaic is not None and projected and (consistency == "both" or chosen.training):
+        radiometry, sight = _look(cube, mosaic, matrix, msi_lr, harmonize, consistency, kernel)
+    trainable = sight.even(cube) if isinstance(sight, Sight) else cube
     pixels = with_coarser(trainable.data) if beside else trainable.data
-    learn = _learner(
-        name,
-        pixels,
-        count=_count(chosen),
-        progress=progress,
-        method=method,
-        beside=beside,
-        srf=matrix.to_numpy(),
-        units=str(cube.attrs.get("units", "")),
-        bands=cube["band"].to_numpy().tolist(),
-        projected=projected,
-        seed=seed,
-        device=device,
-    )
-    trained = learn(None)
-    told: dict[str, Any] = {}
+    over = None
+    if chosen.training and isinstance(sight, Sight):
+        over = sight.overlay.within(ENOUGH_TO_LEARN)
+    with bar(f"training {name}", total=1, show=progress) as advance:
+        trained = _train_on_draw(
+            pixels,
+            report=lambda step, steps, _loss: advance(step / steps),
+            count=_count(chosen),
+            method=method,
+            beside=beside,
+            srf=matrix.to_numpy(),
+            units=str(cube.attrs.get("units", "")),
+            bands=cube["band"].to_numpy().tolist(),
+            projected=projected,
+            seed=seed,
+            device=device,
+            overlay=over,
+        )
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
     if mosaic is not None and sight is None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-    if sight is not None:
-        again = learn if chosen.learns_again else None
-        trained, told = agreeing(sight, trained, matrix.to_numpy(), learn_again=again, seed=seed)
+    told = told_alone(sight, trained) if chosen.training else {}
+    if sight is not None and consistency == "both":
+        trained, agreement = agreeing(sight, trained, matrix.to_numpy())
+        told |= agreement
     about = {
         "method": name,
-        "consistency": told.pop("consistency", "msi" if projected else "none"),
+        "consistency": "msi" if projected else "none",
         "harmonize": radiometry.describe(),
         "alone": mosaic is None,  # fitted without an MSI
         "seed": seed,
@@ -324,22 +329,27 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
     return mosaic
 
 
-def _learner(
-    name: str, pixels: da.Array, *, progress: bool, **settings: Any
-) -> Callable[[Seen | None], Mapping[str, Any]]:
-    """Trains on the cube's pixels, and on the mosaic's where it is given any, under a bar."""
-
-    def learn(seen: Seen | None) -> Mapping[str, Any]:
-        title = f"training {name}" if seen is None else f"training {name} on the mosaic too"
-        with bar(title, total=1, show=progress) as advance:
-            return _train_on_draw(
-                pixels,
-                report=lambda step, steps, _loss: advance(step / steps),
-                seen=seen,
-                **settings,
-            )
-
-    return learn
+def _look(
+    cube: xr.DataArray,
+    mosaic: xr.DataArray,
+    matrix: xr.DataArray,
+    msi_lr: xr.DataArray,
+    harmonize: str,
+    consistency: Consistency,
+    psf: npt.NDArray[np.float64] | None,
+) -> tuple[Harmonization, Sight | str]:
+    """Harmonize, and see how cells lie over pixels; why not, where nobody insists on it."""
+    if consistency == "both":
+        expect_one_time(mosaic)
+    elif "time" in mosaic.dims:
+        return match_radiometry(mosaic, msi_lr, method=harmonize), "the mosaic has several times"
+    else:
+        try:
+            expect_aligned(cube, mosaic)
+        except GridError as error:
+            return match_radiometry(mosaic, msi_lr, method=harmonize), str(error)
+    radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
+    return radiometry, look(cube, radiometry.apply(mosaic), matrix, psf=psf)
 
 
 def _train_on_draw(
@@ -365,26 +375,48 @@ def train_on_sample(
     seed: int,
     device: str,
     beside: bool = False,
-    seen: Seen | None = None,
+    overlay: Overlay | None = None,
     report: Any = None,
 ) -> dict[str, Any]:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
     sample, prior = split(sample, srf.shape[1]) if beside else (sample, None)
     _expect_sample(sample, bands)
-    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior, seen)
-    network, history = train_method(
-        method, pairs, seed=seed, device=find_device(device), report=report
-    )
-    gain = None
-    if projected:
-        gain = None if isinstance(network, Mixture) else gain_towards_msi(network, pairs, seed=seed)
-        network = (
-            obey_msi(network, pairs, seed=seed) if gain is None else updated(network, srf, gain)
-        )
-    trust = calibrate(network, pairs, seed=seed)
+    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior)
+    chosen = {"seed": seed, "device": find_device(device), "report": report}
+    learnt = None
+    with one_blas_thread():  # small products: more threads would only wait for one another
+        if overlay is not None:
+            learnt = train_over(method, pairs, overlay, **chosen)
+        network: DenseNetwork | Mixture
+        gain: npt.NDArray[np.float64] | None = None
+        if isinstance(learnt, Learnt):
+            network, history, gain = learnt.network, learnt.history, learnt.gain
+        else:
+            network, history = train_method(method, pairs, **chosen)
+            if projected:
+                network, gain = _obeying(network, pairs, seed)
+        trust = calibrate(network, pairs, seed=seed)
     limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
-    return {"network": network, "trust": trust, "history": history, "range": limits, "gain": gain}
+    return {
+        "network": network,
+        "trust": trust,
+        "history": history,
+        "range": limits,
+        "gain": gain,
+        "learnt": isinstance(learnt, Learnt),
+        "refused": learnt if isinstance(learnt, Refusal) else None,
+    }
+
+
+def _obeying(
+    network: DenseNetwork | Mixture, pairs: Pairs, seed: int
+) -> tuple[DenseNetwork | Mixture, npt.NDArray[np.float64] | None]:
+    """The network made to obey the MSI, and by which gain where it is one for all pixels."""
+    if isinstance(network, Mixture):
+        return obey_msi(network, pairs, seed=seed), None
+    gain = gain_towards_msi(network, pairs, seed=seed)
+    return updated(network, pairs.srf, gain), gain
 
 
 def _expect_sample(sample: Sample, bands: list[Any]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 import scipy.optimize
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -183,10 +185,16 @@ class _Cells:
     def through(self, down: Array, along: Array) -> Array:
         """(down, along, band, cell): cells seen through products of a row and a column kernel."""
         parts = [
-            _separably(place, self.ratio, self.reach, down, along)[..., mask]
-            for place, mask in zip(self.places, self.masks, strict=True)
+            _separably(
+                wide, place.margin * self.ratio, place.hsi.shape[-2:], self.ratio, down, along
+            )[..., mask]
+            for place, wide, mask in zip(self.places, self._wide, self.masks, strict=True)
         ]
         return np.concatenate(parts, axis=-1)
+
+    @cached_property
+    def _wide(self) -> list[Array]:
+        return [_widened(place, self.reach) for place in self.places]
 
     def errors(self, theta: Array) -> Array:
         """(band, cell): what a Gaussian leaves, with the best gain and offset of each band."""
@@ -222,31 +230,49 @@ def _usable(place: Place, ratio: int, rings: int) -> npt.NDArray[np.bool_]:
     return np.asarray(near[inner] & np.isfinite(place.hsi).all(axis=0))
 
 
-def _separably(place: Place, ratio: int, reach: int, down: Array, along: Array) -> Array:
+def _separably(
+    wide: Array, start: int, shape: tuple[int, ...], ratio: int, down: Array, along: Array
+) -> Array:
     """(down, along, band, y, x): all products of row and column kernels, then means over cells.
+
+    ``wide`` (band, y, x) begins ``reach`` pixels before those that are meant, of which the first
+    cell begins at the ``start``-th along both axes.
+    """
+    columns = _over_cells(wide, along, ratio, start, shape[1])  # (band, pixel y, x, along)
+    turned = columns.transpose(0, 2, 3, 1)  # (band, x, along, pixel y)
+    cells = _over_cells(turned, down, ratio, start, shape[0])  # (band, x, along, y, down)
+    return cells.transpose(4, 2, 0, 3, 1)
+
+
+def _over_cells(image: Array, kernels: Array, ratio: int, start: int, cells: int) -> Array:
+    """(..., pixel) to (..., cell, kernel): spread by each kernel, then the mean over each cell.
+
+    A cell takes pixels from as many blocks of ``ratio`` as its weights are long, and one product
+    gives every block's share in all of these cells.
+    """
+    weights = np.stack([np.convolve(each[::-1], np.full(ratio, 1 / ratio)) for each in kernels])
+    blocks = -(-weights.shape[1] // ratio)
+    weights = np.pad(weights, [(0, 0), (0, blocks * ratio - weights.shape[1])])
+    cut = image[..., start : start + (cells + blocks - 1) * ratio]
+    missing = (cells + blocks - 1) * ratio - cut.shape[-1]
+    if missing:
+        cut = np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [(0, missing)])
+    chopped = np.ascontiguousarray(cut).reshape(*cut.shape[:-1], cells + blocks - 1, ratio)
+    each_block = weights.reshape(len(kernels), blocks, ratio).transpose(2, 1, 0)
+    shares = chopped @ each_block.reshape(ratio, -1)
+    shares = shares.reshape(*shares.shape[:-1], blocks, len(kernels))
+    found = sum(shares[..., first : first + cells, first, :] for first in range(blocks))
+    return np.asarray(found)
+
+
+def _widened(place: Place, reach: int) -> Array:
+    """The pixels less their mean, with ``reach`` zeros around.
 
     Pixels that are missing count as the mean of the place: they lie at the ends of kernels.
     """
     fine = np.asarray(place.msi, "float64")
     mean = np.nanmean(fine, axis=(1, 2), keepdims=True)
-    wide = np.pad(np.where(np.isfinite(fine), fine - mean, 0), [(0, 0), (reach,) * 2, (reach,) * 2])
-    start = place.margin * ratio
-    shape = place.hsi.shape[-2:]
-    rows = _decimating(down, ratio, shape[0], start, wide.shape[1])
-    columns = _decimating(along, ratio, shape[1], start, wide.shape[2])
-    partial = np.tensordot(wide, columns, axes=([2], [2]))  # (band, y, along, cell x)
-    return np.asarray(np.einsum("dcy,byax->dabcx", rows, partial, optimize=True))
-
-
-def _decimating(kernels: Array, ratio: int, cells: int, start: int, size: int) -> Array:
-    """(kernel, cell, pixel): spread by the kernel, then the mean over each cell."""
-    out = np.zeros((len(kernels), cells, size))
-    for number, kernel in enumerate(kernels):
-        weights = np.convolve(kernel[::-1], np.full(ratio, 1 / ratio))
-        for cell in range(cells):
-            first = start + cell * ratio
-            out[number, cell, first : first + len(weights)] = weights
-    return out
+    return np.pad(np.where(np.isfinite(fine), fine - mean, 0), [(0, 0), (reach,) * 2, (reach,) * 2])
 
 
 def _profiles(theta: Array, reach: int) -> tuple[Array, Array]:
@@ -386,8 +412,9 @@ def _choose(design: Array, target: Array, penalty: Array) -> tuple[float, float,
         flat, wanted = inside.reshape(len(design), -1), target[:, fold != held].reshape(-1)
         normal, right = flat @ flat.T, flat @ wanted
         unit = np.trace(normal) / len(normal)
+        sizes, modes = scipy.linalg.eigh(normal, penalty)  # of both at once: one for all stiffness
         for number, stiffness in enumerate(STIFFNESS):
-            weights = np.linalg.solve(normal + stiffness * unit * penalty, right)
+            weights = modes @ ((modes.T @ right) / (sizes + stiffness * unit))
             left = target[:, fold == held] - np.tensordot(weights, outside, axes=1)
             errors[number] += (left**2).sum()
     best = int(np.argmin(errors))

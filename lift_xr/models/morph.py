@@ -76,7 +76,7 @@ def fit_morph(
     network, history = train_inversion(
         pairs, chosen, space, seed=seed, device=device, report=report, limit=limit
     )
-    scaled = network.after(1 / space.msi_scale, -space.msi_mean / space.msi_scale)
+    scaled = to_dense(network).after(1 / space.msi_scale, -space.msi_mean / space.msi_scale)
     mixture = Mixture(
         head=scaled.then(mix.matrix.T, mix.mean),
         endmembers=endmembers.astype("float32"),

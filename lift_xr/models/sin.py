@@ -158,12 +158,41 @@ def fit_sin(
     pairs: Pairs, recipe: SinRecipe, *, seed: int, device: str, report: Report | None
 ) -> tuple[DenseNetwork, dict[str, Any]]:
     """Train the best way known and return the network in the cube's units."""
-    chosen = recipe.for_pixels(len(pairs.hsi))
-    space = Whitening.of(pairs, chosen.components)
-    network, history = train_inversion(
-        pairs, chosen, space, seed=seed, device=device, report=report
-    )
-    return space.unfold(network), history
+    return SinTraining(pairs, recipe, seed=seed, device=device).go_on(report=report)
+
+
+class SinTraining:
+    """A training of `sin` that can be taken up again, with pixels of the mosaic to learn from.
+
+    Parameters
+    ----------
+    pairs, recipe
+        What it is trained on, and how.
+    seed, device
+        As for :func:`lift_xr.fit`.
+    """
+
+    def __init__(self, pairs: Pairs, recipe: SinRecipe, *, seed: int, device: str) -> None:
+        self.pairs, self.seed, self.device = pairs, seed, device
+        self.recipe = recipe.for_pixels(len(pairs.hsi))
+        self.space = Whitening.of(pairs, self.recipe.components)
+        self._network: SpectralInversion | None = None
+
+    def go_on(
+        self, part: float = 1.0, *, seen: Seen | None = None, report: Report | None = None
+    ) -> tuple[DenseNetwork, dict[str, Any]]:
+        """Train for a part of the steps, from where the last part ended; in the cube's units."""
+        assert self.recipe.steps is not None
+        self._network, history = train_inversion(
+            replace(self.pairs, seen=seen),
+            replace(self.recipe, steps=max(round(part * self.recipe.steps), 1)),
+            self.space,
+            seed=self.seed,
+            device=self.device,
+            report=report,
+            network=self._network,
+        )
+        return self.space.unfold(to_dense(self._network)), history
 
 
 def train_inversion(
@@ -175,17 +204,20 @@ def train_inversion(
     device: str,
     report: Report | None,
     limit: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> tuple[DenseNetwork, dict[str, Any]]:
+    network: SpectralInversion | None = None,
+) -> tuple[SpectralInversion, dict[str, Any]]:
     """Train in the coordinates of ``space``, where the network stays, and give its history.
 
-    ``limit`` is done to the network's answers before they are compared with the targets.
+    ``limit`` is done to the network's answers before they are compared with the targets;
+    ``network`` is trained on, a new one where there is none.
     """
     assert chosen.steps is not None
     assert chosen.decay is not None
     with reproducible(seed, device) as random:
-        network = SpectralInversion(
-            len(pairs.srf), len(space.basis), width=chosen.width, branches=chosen.branches
-        ).to(device)
+        if network is None:
+            network = SpectralInversion(
+                len(pairs.srf), len(space.basis), width=chosen.width, branches=chosen.branches
+            ).to(device)
         decode = to_tensor(space.basis / space.unit, device)  # (component, band)
 
         def loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -202,7 +234,7 @@ def train_inversion(
             report=report,
         )
     settings = {"steps": chosen.steps, "batch": chosen.batch, "decay": chosen.decay}
-    return to_dense(network), {"loss": history, "chosen": settings}
+    return network, {"loss": history, "chosen": settings}
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,11 +293,13 @@ class Whitening:
 
 
 def batches(pairs: Pairs, space: Whitening, recipe: SinRecipe, random: torch.Generator) -> Draw:
-    """Mini-batches of the cube, joined by as many pixels of the mosaic where these are known."""
-    of_cube = extrapolated_batches(pairs, space, recipe, random)
+    """Mini-batches of the cube; half of each are pixels of the mosaic where these are known."""
     if pairs.seen is None:
-        return of_cube
-    of_mosaic = seen_batches(pairs.seen, space, recipe, random)
+        return extrapolated_batches(pairs, space, recipe, random)
+    assert recipe.batch is not None
+    half = replace(recipe, batch=max(recipe.batch // 2, 1))
+    of_cube = extrapolated_batches(pairs, space, half, random)
+    of_mosaic = seen_batches(pairs.seen, space, half, random)
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
         one, other = of_cube(), of_mosaic()

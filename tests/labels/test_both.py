@@ -111,8 +111,8 @@ def test_the_point_spread_may_be_given() -> None:
 def test_the_network_learns_from_the_mosaic_when_that_serves_the_cube() -> None:
     hsi, msi = pair()
     learnt = fitted(method="sin")
-    assert learnt.about["agreement"]["learnt_again"]
-    assert not model().about["agreement"]["learnt_again"]  # the linear method cannot
+    assert learnt.about["mosaic"]["learnt_from"]
+    assert "mosaic" not in model().about  # the linear method cannot
     assert error(lift_xr.predict(learnt, msi, hsi=hsi).to_numpy()) < error(alone()) - 3
 
 

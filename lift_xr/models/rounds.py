@@ -1,0 +1,179 @@
+"""Train in rounds: what the cube makes likely of the mosaic's pixels is learnt in the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.footprint import Overlay, Place
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models.backprojection import BackProjection, agree
+from lift_xr.models.pairs import Pairs, Seen
+from lift_xr.models.projection import gain_towards_msi, updated
+from lift_xr.window import Window
+
+ROUNDS = (0.25, 0.25, 0.5)  # of the steps
+BANDS_APART = 0.14  # cells; 0.11 is found where there is nothing, 0.16 did harm
+MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
+NO_WORSE = 1.01  # times the error in cells held out, for a network that saw the mosaic too
+MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
+
+Report = Callable[[int, int, float], None]
+
+
+class Training(Protocol):
+    """A training that can be taken up again."""
+
+    def go_on(
+        self, part: float, *, seen: Seen | None, report: Report | None
+    ) -> tuple[DenseNetwork, dict[str, Any]]:
+        """Train for a part of the steps: the network in the cube's units, and its history."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What came of the rounds.
+
+    Attributes
+    ----------
+    network, gain
+        Obeys the MSI, with this Kalman gain (band, msi_band).
+    history
+        Of all rounds.
+    errors
+        What was measured in cells held out, before the first look at the mosaic.
+    """
+
+    network: DenseNetwork
+    gain: npt.NDArray[np.float64]
+    history: dict[str, Any]
+    errors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the mosaic's pixels are not learnt from, in words, and what was measured."""
+
+    reason: str
+    errors: dict[str, Any]
+
+
+def learn_in_rounds(
+    training: Training,
+    pairs: Pairs,
+    overlay: Overlay,
+    *,
+    seed: int,
+    report: Report | None,
+) -> Learnt | Refusal:
+    r"""Train a network on the cube, then on pixels of the mosaic too.
+
+    After each round, the network's answer to the mosaic is made to agree with the cube's cells, and
+    the spectra that this makes likely are what the next round learns beside those of the cube. So
+    the network comes to know pixels as sharp as those it is for, and what the cube says of them,
+    while it stays one that lifts every pixel alone.
+
+    Parameters
+    ----------
+    training
+        Not begun.
+    pairs
+        The cube's pixels it trains on.
+    overlay
+        How the cube's cells lie over the mosaic's pixels.
+
+    Returns
+    -------
+    Learnt or Refusal
+        The latter where cells held out are not predicted better by what their neighbours add, or
+        worse once that was learnt: it cannot be trusted then.
+    """
+    seen: Seen | None = None
+    losses: list[float] = []
+    first: dict[str, Any] = {}
+    for number, part in enumerate(ROUNDS):
+        network, history = training.go_on(part, seen=seen, report=_later(report, number))
+        losses += history["loss"]
+        gain = gain_towards_msi(network, pairs, seed=seed)
+        network = updated(network, pairs.srf, gain)
+        if number == len(ROUNDS) - 1:
+            break
+        made, errors = agree(network, gain, pairs.srf, overlay.footprint, overlay.places)
+        first = first or errors
+        refused = objection(made, errors) if number == 0 else worsening(errors, first)
+        if refused is not None:
+            return refused
+        if made is not None:
+            seen = likely(made, overlay.places, seed=seed)
+    return Learnt(network, gain, history | {"loss": losses, "rounds": len(ROUNDS)}, first)
+
+
+def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | None:
+    """Say what speaks against making the answer agree with the cube, if anything does."""
+    apart = errors["bands_apart"]
+    if apart > BANDS_APART:
+        return Refusal(
+            f"some bands of the cube lie {apart:.2f} cells from where others do; expected "
+            f"{BANDS_APART} or less. Register them on one another",
+            errors,
+        )
+    if made is None or errors["kept"] > MOST_KEPT:
+        return Refusal(
+            f"the cells of the cube, {errors['known_cells']}, say little about one another that "
+            f"the network did not know: {errors['kept']:.1%} of its squared error remain, expected "
+            f"{MOST_KEPT:.0%} or less",
+            errors,
+        )
+    return None
+
+
+def worsening(errors: dict[str, Any], first: dict[str, Any]) -> Refusal | None:
+    """Say so where learning from the mosaic left cells held out less well predicted."""
+    if errors["error"] <= NO_WORSE * first["error"]:
+        return None
+    return Refusal(
+        f"what was learnt from the mosaic leaves an error of {errors['error']:.3g} in cells held "
+        f"out, and {first['error']:.3g} was left before",
+        errors,
+    )
+
+
+def likely(made: BackProjection, places: Sequence[Place], *, seed: int) -> Seen:
+    """Pixels of the places, drawn at random, with the spectra that the cube makes likely."""
+    random = np.random.default_rng(seed)
+    each = MOST_SEEN // len(places)
+    drawn = [_drawn(made, place, each, random) for place in places]
+    msi, spectra = (np.concatenate(side) for side in zip(*drawn, strict=True))
+    return Seen(msi, spectra)
+
+
+def _drawn(
+    made: BackProjection, place: Place, count: int, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """At most ``count`` pixels (pixel, msi_band) under the cells of a place, and their spectra."""
+    margin = place.margin
+    cells = np.pad(place.hsi, [(0, 0), *[(margin, margin)] * 2], constant_values=np.nan)
+    inside = (slice(None), *[slice(margin * made.ratio, -margin * made.ratio or None)] * 2)
+    msi = place.msi[inside].reshape(len(place.msi), -1)
+    lifted = made(place.msi, prior=Window(cells, made.ratio, (0, 0)))[inside]
+    spectra = lifted.reshape(len(lifted), -1)
+    there = np.flatnonzero(np.isfinite(msi).all(axis=0) & np.isfinite(spectra).all(axis=0))
+    chosen = np.sort(random.permutation(there)[:count])
+    return msi[:, chosen].T.astype("float32"), spectra[:, chosen].T.astype("float32")
+
+
+def _later(report: Report | None, number: int) -> Report | None:
+    """A report of one round as one of all."""
+    if report is None:
+        return None
+    before = sum(ROUNDS[:number])
+
+    def told(step: int, steps: int, loss: float) -> None:
+        done = before + ROUNDS[number] * step / steps
+        report(round(done * 1000), 1000, loss)
+
+    return told
