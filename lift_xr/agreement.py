@@ -181,14 +181,15 @@ def agreeing(
             sight.overlay.places,
         )
     told = sight.about | errors
-    # What was learnt from the mosaic was held against the cells before it was learnt.
-    refused = None if trained["learnt"] and made is not None else objection(made, errors)
+    # What was learnt was held against the cells before it was, through the same point spread.
+    known = trained["learnt"] and made is not None and told["form"] != "given"
+    refused = None if known else objection(made, errors)
     if refused is not None:
         return trained, _fallen_back(refused.reason, told)
     return {**trained, "network": made}, {"consistency": "both", "agreement": told}
 
 
-def told_alone(sight: Sight | str | None, trained: Mapping[str, Any]) -> dict[str, Any]:
+def told_of_mosaic(sight: Sight | str | None, trained: Mapping[str, Any]) -> dict[str, Any]:
     """What to say in a model of the mosaic that it may have learnt from."""
     if sight is None:
         return {}

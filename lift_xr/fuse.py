@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr import srf as responses
-from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_alone
+from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_of_mosaic
 from lift_xr.beside import expect_aligned, prior_of
 from lift_xr.blind import estimate_srf
 from lift_xr.blocks import Prior, lift_blocks
@@ -214,17 +214,24 @@ def fit(
     msi_lr = responses.apply(matrix, cube)
     _expect_comparable(mosaic, msi_lr, harmonize)
     projected = consistency != "none" and chosen.projects
+    if consistency == "both" and projected and mosaic is not None:
+        expect_one_time(mosaic)
+        expect_aligned(cube, mosaic)
     beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
     if not beside:
         _expect_bands(matrix, chosen, name)
-    radiometry, sight = IDENTITY, None
+    radiometry, learning, sight = IDENTITY, None, None
     if mosaic is not None and projected and (consistency == "both" or chosen.training):
-        radiometry, sight = _look(cube, mosaic, matrix, msi_lr, harmonize, consistency, kernel)
-    trainable = sight.even(cube) if isinstance(sight, Sight) else cube
+        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
+        even = radiometry.apply(mosaic)
+        learning = _look(cube, even, matrix) if chosen.training else None
+        if consistency == "both":
+            given = learning is None or kernel is not None
+            sight = look(cube, even, matrix, psf=kernel) if given else learning
+    first = sight if learning is None else learning
+    trainable = first.even(cube) if isinstance(first, Sight) else cube
     pixels = with_coarser(trainable.data) if beside else trainable.data
-    over = None
-    if chosen.training and isinstance(sight, Sight):
-        over = sight.overlay.within(ENOUGH_TO_LEARN)
+    over = learning.overlay.within(ENOUGH_TO_LEARN) if isinstance(learning, Sight) else None
     with bar(f"training {name}", total=1, show=progress) as advance:
         trained = _train_on_draw(
             pixels,
@@ -241,10 +248,10 @@ def fit(
             overlay=over,
         )
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
-    if mosaic is not None and sight is None:
+    if mosaic is not None and first is None:
         radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-    told = told_alone(sight, trained) if chosen.training else {}
-    if sight is not None and consistency == "both":
+    told = told_of_mosaic(learning, trained)
+    if sight is not None:
         trained, agreement = agreeing(sight, trained, matrix.to_numpy())
         told |= agreement
     about = {
@@ -329,27 +336,14 @@ def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
     return mosaic
 
 
-def _look(
-    cube: xr.DataArray,
-    mosaic: xr.DataArray,
-    matrix: xr.DataArray,
-    msi_lr: xr.DataArray,
-    harmonize: str,
-    consistency: Consistency,
-    psf: npt.NDArray[np.float64] | None,
-) -> tuple[Harmonization, Sight | str]:
-    """Harmonize, and see how cells lie over pixels; why not, where nobody insists on it."""
-    if consistency == "both":
-        expect_one_time(mosaic)
-    elif "time" in mosaic.dims:
-        return match_radiometry(mosaic, msi_lr, method=harmonize), "the mosaic has several times"
-    else:
-        try:
-            expect_aligned(cube, mosaic)
-        except GridError as error:
-            return match_radiometry(mosaic, msi_lr, method=harmonize), str(error)
-    radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-    return radiometry, look(cube, radiometry.apply(mosaic), matrix, psf=psf)
+def _look(cube: xr.DataArray, mosaic: xr.DataArray, matrix: xr.DataArray) -> Sight | str:
+    """How cells lie over pixels; why the mosaic cannot be learnt from, where nobody insists."""
+    if "time" in mosaic.dims:
+        return "the mosaic has several times"
+    try:
+        return look(cube, mosaic, matrix, psf=None)
+    except GridError as error:
+        return str(error)
 
 
 def _train_on_draw(

@@ -16,7 +16,7 @@ from lift_xr.models.pairs import Pairs, Seen
 from lift_xr.models.projection import gain_towards_msi, updated
 from lift_xr.window import Window
 
-ROUNDS = (0.25, 0.25, 0.5)  # of the steps
+ROUNDS = (0.2, 0.15, 0.3)  # of the steps; half as many again gained 0.05 dB
 BANDS_APART = 0.14  # cells; 0.11 is found where there is nothing, 0.16 did harm
 MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 NO_WORSE = 1.01  # times the error in cells held out, for a network that saw the mosaic too
@@ -170,10 +170,10 @@ def _later(report: Report | None, number: int) -> Report | None:
     """A report of one round as one of all."""
     if report is None:
         return None
-    before = sum(ROUNDS[:number])
+    before, whole = sum(ROUNDS[:number]), sum(ROUNDS)
 
     def told(step: int, steps: int, loss: float) -> None:
-        done = before + ROUNDS[number] * step / steps
+        done = (before + ROUNDS[number] * step / steps) / whole
         report(round(done * 1000), 1000, loss)
 
     return told

@@ -158,7 +158,8 @@ def fit_sin(
     pairs: Pairs, recipe: SinRecipe, *, seed: int, device: str, report: Report | None
 ) -> tuple[DenseNetwork, dict[str, Any]]:
     """Train the best way known and return the network in the cube's units."""
-    return SinTraining(pairs, recipe, seed=seed, device=device).go_on(report=report)
+    training = SinTraining(pairs, recipe, seed=seed, device=device)
+    return training.go_on(seen=pairs.seen, report=report)
 
 
 class SinTraining:

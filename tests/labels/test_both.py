@@ -233,6 +233,81 @@ def test_both_needs_the_mosaic_to_fit_and_the_cube_to_predict() -> None:
         fitted(psf=2 * KERNEL)
 
 
+# ---- what `sin` learns from the mosaic, whatever the consistency
+
+
+def network(**more: object) -> lift_xr.Model:
+    return fitted("msi", method="sin", **more)
+
+
+@cache
+def beside() -> lift_xr.Model:
+    """Trained with the mosaic beside the cube."""
+    return network()
+
+
+@cache
+def without() -> lift_xr.Model:
+    return network(msi=None)
+
+
+def expect_same(one: lift_xr.Model, other: lift_xr.Model) -> None:
+    for name, array in other.arrays.items():
+        np.testing.assert_array_equal(one.arrays[name], array)
+
+
+def test_a_network_that_saw_the_mosaic_lifts_every_pixel_alone_and_better() -> None:
+    _, msi = pair()
+    assert beside().about["mosaic"]["learnt_from"]
+    assert beside().halo == 0
+    assert beside().prior is None
+    found, plain = (lift_xr.predict(each, msi).to_numpy() for each in (beside(), without()))
+    assert error(found) < error(plain) - 0.2
+
+
+def test_a_mosaic_of_another_grid_is_not_learnt_from_and_that_is_said() -> None:
+    _, msi = pair()
+    shifted = msi.assign_coords(x=msi.x + 0.3 * float(msi.x[1] - msi.x[0]))
+    apart = network(msi=shifted)
+    assert not apart.about["mosaic"]["learnt_from"]
+    assert "expected whole numbers" in apart.about["mosaic"]["reason"]
+    expect_same(apart, without())
+
+
+def test_scenes_that_do_not_belong_together_are_not_learnt_from() -> None:
+    hsi, _ = pair()
+    other = hsi.copy(data=hsi.to_numpy()[:, ::-1, ::-1].copy())
+    apart = network(hsi=other)
+    assert not apart.about["mosaic"]["learnt_from"]
+    expect_same(apart, network(hsi=other, msi=None))
+
+
+def test_bands_that_lie_apart_are_not_learnt_from() -> None:
+    hsi, _ = pair()
+    apart = hsi.copy(deep=True)
+    half = hsi.sizes["band"] // 2
+    apart[half:] = np.roll(apart[half:], 1, axis=2)
+    known = network(hsi=apart).about["mosaic"]
+    assert not known["learnt_from"]
+    assert "Register them" in known["reason"]
+
+
+def test_a_point_spread_that_the_pair_contradicts_leaves_the_model_of_msi() -> None:
+    wide = psf.kernel("gaussian", sigma=6.0, half_width=12)
+    with pytest.warns(UserWarning, match="became 'msi'"):
+        known = fitted(method="sin", psf=wide)
+    expect_same(known, beside())
+
+
+def test_a_mosaic_of_several_times_is_not_learnt_from() -> None:
+    _, msi = pair()
+    known = network(msi=xr.concat([msi, msi], "time"))
+    assert known.about["mosaic"] == {
+        "learnt_from": False,
+        "reason": "the mosaic has several times",
+    }
+
+
 # ---- the estimate by itself
 
 

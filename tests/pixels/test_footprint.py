@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lift_xr import psf
-from lift_xr.footprint import Footprint, brightness, darkness
+from lift_xr.footprint import Footprint, Overlay, Place, brightness, darkness
 from lift_xr.kriging import SIDE, Kriging, errors_held_out, spread_over_pixels
 
 RANDOM = np.random.default_rng(0)
@@ -52,6 +52,27 @@ def test_dimmed_cells_are_seen_as_dimmed_and_dark_ones_are_left_alone() -> None:
     held = seen * np.array([0.7, 1.001, 2.0])
     gain = brightness(held, seen, darkness([seen]), 0.01)
     np.testing.assert_allclose(gain[0], [0.7, 1.0, 1.0], atol=0.02)
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_fewer_cells_keep_the_pixels_that_they_saw(places: int) -> None:
+    footprint, margin = Footprint(KERNEL, 4), 2
+    whole = [_place(RANDOM.random((2, 60 * 4, 50 * 4)), footprint, margin) for _ in range(places)]
+    overlay = Overlay(footprint, tuple(whole))
+    some = overlay.within(9 * 12 * 12 * 16)
+    assert sum(each.hsi[0].size for each in some.places) <= 9 * 12 * 12
+    assert some.nbytes < overlay.nbytes
+    for place in some.places:
+        seen = footprint.over(place.msi, place.offset(4), place.hsi.shape[1:])
+        np.testing.assert_allclose(seen, place.hsi, rtol=1e-9)
+    assert overlay.within(10**9).places == overlay.places
+
+
+def _place(image: np.ndarray, footprint: Footprint, margin: int) -> Place:
+    """The cells of an image but for a margin, and all its pixels."""
+    inner = [size // footprint.ratio - 2 * margin for size in image.shape[1:]]
+    first = margin * footprint.ratio
+    return Place(footprint.over(image, (first, first), tuple(inner)), image, margin)
 
 
 @pytest.mark.parametrize("reach", [0.5, 2.0])

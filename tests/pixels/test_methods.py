@@ -18,6 +18,7 @@ from lift_xr.models.projection import kalman_gain, obey_msi
 from lift_xr.models.sin import (
     SinPaperRecipe,
     SinRecipe,
+    SinTraining,
     Whitening,
     extrapolated_batches,
     fit_sin,
@@ -267,3 +268,22 @@ def test_the_gain_of_the_projection_is_the_textbook_one() -> None:
 def test_an_unknown_method_is_named_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"method is 'sim'; expected one of 'sin', 'sin-paper'"):
         expect_method("sim")
+
+
+def test_a_training_that_is_taken_up_again_goes_on_where_it_ended() -> None:
+    few = pairs(100)
+    recipe = SinRecipe(steps=200)
+
+    def begun() -> SinTraining:
+        return SinTraining(few, recipe, seed=0, device="cpu")
+
+    whole, _ = fit_sin(few, recipe, seed=0, device="cpu", report=None)
+    at_once, history = begun().go_on()
+    assert history["chosen"]["steps"] == 200
+    np.testing.assert_array_equal(lift(at_once, few.msi), lift(whole, few.msi))
+    parted = begun()
+    first, told = parted.go_on(0.1)
+    assert told["chosen"]["steps"] == 20
+    second, _ = parted.go_on(0.9)
+    errors = [np.abs(lift(each, few.msi) - few.hsi).mean() for each in (first, second)]
+    assert errors[1] < 0.5 * errors[0]

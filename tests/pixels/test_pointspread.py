@@ -8,7 +8,7 @@ import scipy.ndimage
 
 from lift_xr import psf
 from lift_xr.footprint import Footprint, Place
-from lift_xr.pointspread import PointSpread, estimate_point_spread
+from lift_xr.pointspread import PointSpread, _over_cells, estimate_point_spread
 
 RATIO = 4
 CELLS = 24
@@ -79,3 +79,16 @@ def test_cells_and_pixels_that_are_missing_are_left_out() -> None:
     estimate = estimate_point_spread([place], RATIO)
     assert estimate is not None
     assert difference(estimate.kernel, truth) < 0.1
+
+
+@pytest.mark.parametrize(("reach", "ratio", "start"), [(3, 4, 0), (5, 3, 2), (1, 7, 5), (9, 2, 1)])
+def test_cells_take_the_mean_of_what_a_kernel_spreads(reach: int, ratio: int, start: int) -> None:
+    random = np.random.default_rng(reach)
+    kernels, cells = random.random((2, 2 * reach + 1)), 6
+    image = random.random((3, start + cells * ratio + 2 * reach + 1))
+    found = _over_cells(image, kernels, ratio, start, cells)
+    assert found.shape == (3, cells, 2)
+    for number, kernel in enumerate(kernels):
+        blurred = np.stack([np.convolve(row, kernel, "valid") for row in image])
+        wanted = blurred[:, start : start + cells * ratio].reshape(3, cells, ratio).mean(axis=2)
+        np.testing.assert_allclose(found[..., number], wanted, rtol=1e-12)
