@@ -144,11 +144,14 @@ def fit(
         The response of the MSI's sensor: an ``SRF``, a sensor's name, a CSV file, or an array
         (msi_band, band). None estimates it from the pair, which needs ``msi`` and one grid.
     msi
-        The mosaic, needed to harmonize or to estimate the response. One acquisition.
+        The mosaic, needed to harmonize or to estimate the response, and learnt from by ``"sin"``,
+        whose ``about["mosaic"]`` says whether, and if not, why. One acquisition.
     method
-        ``"sin"``, the spectral inversion network with the best training we know; ``"sin-paper"``,
-        the same network as published; ``"morph"``, SpectraMorph: spectra are mixtures of a few
-        endmembers, whose maps :func:`lift_xr.unmix` gives; with an MSI of one band it has the cube
+        ``"sin"``, the spectral inversion network with the best training we know: where ``msi``
+        lies on one grid with the cube, it learns from the mosaic's own pixels too, with the spectra
+        that the cube makes likely for them, unless cells held out speak against it;
+        ``"sin-paper"``, the same network as published; ``"morph"``, SpectraMorph: spectra are
+        mixtures of a few endmembers, whose maps :func:`lift_xr.unmix` gives; with an MSI of one band it has the cube
         beside it, as ``sin`` has not; ``"morph-paper"``, as published; ``"linear"``, ridge
         regression. Or settings in place of the name: ``MorphRecipe(endmembers=7)``.
     harmonize
@@ -159,9 +162,8 @@ def fit(
         ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
         noise; ``"both"`` also makes it agree with the cube at the cube's own resolution, which
         needs ``msi``, on a grid of which each cell is a whole number of pixels, and ``hsi`` again
-        in :func:`predict`; ``"sin"`` is then trained a second time, on pixels of the mosaic too,
-        with the spectra that the cube makes likely for them. ``"none"`` leaves the network's
-        answer. ``"sin-paper"`` has none, as published, whatever is asked.
+        in :func:`predict`. ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
+        published, whatever is asked.
     psf : (y, x), MSI pixels
         For ``consistency="both"``: the point spread of the cube's sensor, the mean over a cell
         coming on top, as in :func:`degrade`. None estimates it from the pair.
@@ -202,7 +204,10 @@ def fit(
     -----
     Training inputs are :math:`R y` and targets :math:`y` for pixels :math:`y` of the cube, with
     :math:`R` the response sampled on its bands; the fitted map is applied to the mosaic (Shah and
-    others, SpectraLift, arXiv 2507.13339).
+    others, SpectraLift, arXiv 2507.13339). The coarse pixels are mixtures, and the mosaic's lie
+    beyond them: so ``sin`` is trained in rounds, each but the first on pixels :math:`m` of the
+    mosaic too, whose targets are the last round's answers after a step of back-projection towards
+    the cells of the cube, as ``consistency="both"`` takes it.
     """
     chosen, name = expect_method(method), name_of(method)
     _expect_settings(consistency, device, seed)
