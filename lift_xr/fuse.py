@@ -151,9 +151,10 @@ def fit(
         lies on one grid with the cube, it learns from the mosaic's own pixels too, with the spectra
         that the cube makes likely for them, unless cells held out speak against it;
         ``"sin-paper"``, the same network as published; ``"morph"``, SpectraMorph: spectra are
-        mixtures of a few endmembers, whose maps :func:`lift_xr.unmix` gives; with an MSI of one band it has the cube
-        beside it, as ``sin`` has not; ``"morph-paper"``, as published; ``"linear"``, ridge
-        regression. Or settings in place of the name: ``MorphRecipe(endmembers=7)``.
+        mixtures of a few endmembers, whose maps :func:`lift_xr.unmix` gives; with an MSI of one
+        band it has the cube beside it, as ``sin`` has not; ``"morph-paper"``, as published;
+        ``"linear"``, ridge regression. Or settings in place of the name:
+        ``MorphRecipe(endmembers=7)``.
     harmonize
         How the mosaic's values become the cube's: ``"regression"`` fits a gain and an offset per
         band where the images overlap, ``"moments"`` matches their statistics, ``"none"`` takes
