@@ -194,7 +194,10 @@ class _Cells:
 
     @cached_property
     def _wide(self) -> list[Array]:
-        return [_widened(place, self.reach) for place in self.places]
+        sums = [np.nansum(place.msi, axis=(1, 2), dtype="float64") for place in self.places]
+        counts = [np.isfinite(place.msi).sum(axis=(1, 2)) for place in self.places]
+        mean = np.sum(sums, axis=0) / np.sum(counts, axis=0)  # one: offsets hold for all places
+        return [_widened(place, mean, self.reach) for place in self.places]
 
     def errors(self, theta: Array) -> Array:
         """(band, cell): what a Gaussian leaves, with the best gain and offset of each band."""
@@ -265,14 +268,14 @@ def _over_cells(image: Array, kernels: Array, ratio: int, start: int, cells: int
     return np.asarray(found)
 
 
-def _widened(place: Place, reach: int) -> Array:
-    """The pixels less their mean, with ``reach`` zeros around.
+def _widened(place: Place, mean: Array, reach: int) -> Array:
+    """The pixels less the mean of their band, with ``reach`` zeros around.
 
-    Pixels that are missing count as the mean of the place: they lie at the ends of kernels.
+    Pixels that are missing count as the mean: they lie at the ends of kernels.
     """
     fine = np.asarray(place.msi, "float64")
-    mean = np.nanmean(fine, axis=(1, 2), keepdims=True)
-    return np.pad(np.where(np.isfinite(fine), fine - mean, 0), [(0, 0), (reach,) * 2, (reach,) * 2])
+    wide = np.where(np.isfinite(fine), fine - mean[:, None, None], 0)
+    return np.pad(wide, [(0, 0), (reach,) * 2, (reach,) * 2])
 
 
 def _profiles(theta: Array, reach: int) -> tuple[Array, Array]:

@@ -92,3 +92,19 @@ def test_cells_take_the_mean_of_what_a_kernel_spreads(reach: int, ratio: int, st
         blurred = np.stack([np.convolve(row, kernel, "valid") for row in image])
         wanted = blurred[:, start : start + cells * ratio].reshape(3, cells, ratio).mean(axis=2)
         np.testing.assert_allclose(found[..., number], wanted, rtol=1e-12)
+
+
+def test_places_of_different_brightness_tell_the_same_point_spread() -> None:
+    """A dark place and a bright one have one offset, not one each."""
+    kernel = psf.kernel("gaussian", sigma=2.0, half_width=6)
+    places = []
+    for seed, level in enumerate((0.0, 2.0, 5.0)):
+        image = fine(seed) + level
+        cells = Footprint(kernel, RATIO).over(image, (0, 0), (CELLS, CELLS))
+        noise = 0.003 * np.random.default_rng(seed).normal(size=cells.shape)
+        places.append(Place(cells + noise, image, 0))
+    together = estimate_point_spread(places, RATIO)
+    assert together is not None
+    assert together.sigma == pytest.approx((2.0, 2.0), abs=0.1)
+    assert together.shift == pytest.approx((0.0, 0.0), abs=0.05)
+    assert together.residual < 0.02
