@@ -252,6 +252,7 @@ def fit(
             seed=seed,
             device=device,
             overlay=over,
+            long=consistency == "both",
         )
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
     if mosaic is not None and first is None:
@@ -376,6 +377,7 @@ def train_on_sample(
     device: str,
     beside: bool = False,
     overlay: Overlay | None = None,
+    long: bool = False,
     report: Any = None,
 ) -> dict[str, Any]:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
@@ -386,7 +388,7 @@ def train_on_sample(
     learnt = None
     with one_blas_thread():  # small products: more threads would only wait for one another
         if overlay is not None:
-            learnt = train_over(method, pairs, overlay, **chosen)
+            learnt = train_over(method, pairs, overlay, long=long, **chosen)
         network: DenseNetwork | Mixture
         gain: npt.NDArray[np.float64] | None = None
         if isinstance(learnt, Learnt):

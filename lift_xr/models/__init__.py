@@ -12,7 +12,7 @@ from lift_xr.footprint import Overlay
 from lift_xr.models.base import Model, load_model
 from lift_xr.models.mixture import MorphRecipe
 from lift_xr.models.pairs import Pairs, Seen
-from lift_xr.models.rounds import Learnt, Refusal, learn_in_rounds, objection
+from lift_xr.models.rounds import LONG, SHORT, Learnt, Refusal, learn_in_rounds, objection
 
 __all__ = [
     "METHODS",
@@ -118,6 +118,7 @@ def train_over(
     pairs: Pairs,
     overlay: Overlay,
     *,
+    long: bool,
     seed: int,
     device: str,
     report: Callable[[int, int, float], None] | None = None,
@@ -127,7 +128,8 @@ def train_over(
     training = getattr(module, expect_method(method).training)(
         pairs, recipe, seed=seed, device=device
     )
-    learnt = learn_in_rounds(training, pairs, overlay, seed=seed, report=report)
+    parts = LONG if long else SHORT
+    learnt = learn_in_rounds(training, pairs, overlay, parts=parts, seed=seed, report=report)
     if isinstance(learnt, Refusal):
         return learnt
     return replace(learnt, history={"recipe": asdict(recipe), **learnt.history})

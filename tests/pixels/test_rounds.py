@@ -68,13 +68,14 @@ def learn(**more: Any) -> tuple[Scripted, Learnt | Refusal]:
 def test_every_round_but_the_first_learns_what_the_cube_makes_likely() -> None:
     training, learnt = learn()
     assert isinstance(learnt, Learnt)
-    assert training.parts == list(rounds.ROUNDS)
-    assert [each is None for each in training.seen] == [True] + [False] * (len(rounds.ROUNDS) - 1)
+    assert training.parts == list(rounds.SHORT)
+    assert [each is None for each in training.seen] == [True] + [False] * (len(rounds.SHORT) - 1)
     pixels = training.seen[-1]
     assert pixels is not None
     assert pixels.msi.shape == ((CELLS * RATIO) ** 2, 3)
     np.testing.assert_allclose(pixels.spectra @ SRF.T, pixels.msi, atol=0.01)
     assert learnt.history["loss"] == [1.0, 2.0, 3.0]
+    assert learn(parts=rounds.LONG)[0].parts == list(rounds.LONG)
 
 
 def test_the_network_that_comes_out_obeys_the_mosaic() -> None:
@@ -89,7 +90,7 @@ def test_the_network_that_comes_out_obeys_the_mosaic() -> None:
 def test_progress_is_that_of_all_rounds() -> None:
     told: list[float] = []
     learn(report=lambda step, steps, _loss: told.append(step / steps))
-    np.testing.assert_allclose(told, np.cumsum(rounds.ROUNDS) / sum(rounds.ROUNDS), atol=1e-3)
+    np.testing.assert_allclose(told, np.cumsum(rounds.SHORT) / sum(rounds.SHORT), atol=1e-3)
 
 
 @pytest.mark.parametrize(
