@@ -109,8 +109,9 @@ def check_complete(target: Store, passes: dict[int, Recorded], faults: Faults) -
 
 def _check_pass(target: Store, recorded: Recorded, faults: Faults) -> int:
     first, over = recorded.first, (about(target) or {}).get("complete") is True
+    states = recorded.progress.states
     for index in recorded.tasks:
-        state, row = recorded.progress.states[index], recorded.key_of_row(index)
+        state, row = states[index], recorded.key_of_row(index)
         if state != DONE and not faults.blames(row):
             said = "was tried and failed" if state == FAILING else "is not done"
             file = row if over else ""
@@ -131,7 +132,7 @@ def _check_files(target: Store, recorded: Recorded, path: str, faults: Faults) -
         if (sum_ == ABSENT) == (key in there):
             found = difference(ABSENT if sum_ != ABSENT else 0, sum_)
             faults.note("complete", found, file=key, **recorded.place(recorded.arrays[path], index))
-    if len(done) == recorded.progress.states.size:
+    if len(done) == recorded.progress.done.size:
         for key in sorted(there - set(expected)):
             faults.note(
                 "complete", "belongs to no shard; expected no such file", file=key, path=path

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 from zlib import crc32
@@ -32,12 +33,14 @@ from lift_xr.unmix import ABUNDANCE
 
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
+NO_ROW = np.int64(-1)  # stands for every number of a row that is damaged beyond reading
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
 MARKS = "failing"  # beside the rows of a pass: an object for every task that was given up
 PIXELS = rf"\d{{1,3}}/({VARIABLE}|{ABUNDANCE})"
 WRITTEN = re.compile(rf"({PIXELS}|quality/flags)(/c(/\d+)*)?")  # arrays and files
 GREATEST_RECORD = 10**8  # numbers, all rows of a pass together
-UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError)  # RecursionError too
+DAMAGE = (ValueError, TypeError, KeyError, RuntimeError)  # what zarr raises; RecursionError too
+UNREADABLE = (*DAMAGE, OSError)
 CHECKSUM = (
     "CRC-32: of an array, its stored values in C order; of a file, its bytes, -1 where there is "
     "none; of the row, the numbers before it as little-endian int64"
@@ -62,19 +65,27 @@ class Progress:
 
     @property
     def states(self) -> np.ndarray:
-        """``DONE``, ``LEFT`` or ``FAILING`` for every task."""
-        return self.column(STATE)
+        """``DONE``, ``LEFT`` or ``FAILING`` for every task; of a damaged row ``LEFT``."""
+        states = np.where(self.done, DONE, LEFT)
+        for index in map(tuple, np.argwhere(self.column(STATE) == FAILING)):
+            states[index] = LEFT if self.rows[index][1:].any() else FAILING
+        return states
 
-    @property
+    @cached_property
     def done(self) -> np.ndarray:
         """True for every task that is done and whose row is as it was written."""
-        done: np.ndarray = self.states == DONE
+        done: np.ndarray = self.column(STATE) == DONE
         for index in map(tuple, np.argwhere(done)):
             done[index] = is_done(self.rows[index])
         return done
 
+    @property
+    def clipped(self) -> int:
+        """How many values were clipped, in what is done."""
+        return int(self.column(CLIPPED)[self.done].sum())
+
     def column(self, name: str) -> np.ndarray:
-        """One number for every task; those of a task that is not done are 0."""
+        """One number for every task, as its row says."""
         values: np.ndarray = self.rows[..., self.columns.index(name)]
         return values
 
@@ -178,12 +189,22 @@ def _wrong_shape(array: zarr.Array[Any], columns: int) -> str:
 
 def _progress(store: Any, path: str) -> Progress:
     array, columns = open_record(store, path)
+    return Progress(with_failing(read_rows(array), array), columns)
+
+
+def read_rows(array: zarr.Array[Any], damage: tuple[type[Exception], ...] = DAMAGE) -> np.ndarray:
+    """Read all rows; one of another length becomes one that cannot be right, and so is not done.
+
+    A machine that lost its power may leave a file without its end.
+    """
     try:
-        return Progress(with_failing(np.array(array[...]), array), columns)
-    except UNREADABLE as error:
-        raise LayoutError(
-            f"{path} of {store} has rows of another length ({error}); {_DAMAGED}"
-        ) from error
+        return np.array(array[...])
+    except damage:
+        rows = np.full(array.shape, NO_ROW)
+        for index in np.ndindex(*array.shape[:-1]):
+            with suppress(*damage):
+                rows[index] = array[index]
+        return rows
 
 
 def content_digest(store: Any) -> str:
@@ -226,15 +247,16 @@ def mark_failing(array: zarr.Array[Any], index: tuple[int, ...]) -> None:
     """
     key, content = _key_of_mark(array.path, index), default_buffer_prototype().buffer
     sync(array.store.set(key, content.from_bytes(b"tried and failed\n")))
-    if np.asarray(array[index])[0] == DONE:
+    if is_done(np.asarray(array[index])):
         sync(array.store.delete(key))
 
 
 def with_failing(rows: np.ndarray, array: zarr.Array[Any]) -> np.ndarray:
     """Say of the rows of tasks that are not done which were tried and given up."""
     for index in _marks(array.store, array.path, dims=rows.ndim - 1):
-        if all(at < size for at, size in zip(index, rows.shape, strict=False)):
-            rows[index][0] = rows[index][0] or FAILING
+        inside = all(at < size for at, size in zip(index, rows.shape, strict=False))
+        if inside and not rows[index].any():  # never written
+            rows[index][0] = FAILING
     return rows
 
 

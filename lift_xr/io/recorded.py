@@ -16,15 +16,16 @@ from zarr.storage import MemoryStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import ROOT, flags_path, index_within
-from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, key_of_file
+from lift_xr.io.files import CHUNKS, array_of_file, key_of_file
 from lift_xr.io.record import (
-    DONE,
     FAILING,
     RECORD,
     ROW,
     UNREADABLE,
     Progress,
+    is_done,
     open_record,
+    read_rows,
     row_checksum,
     with_failing,
 )
@@ -118,7 +119,7 @@ class Recorded:
     @property
     def grid(self) -> Index:
         """Tasks along every axis."""
-        return tuple(self.progress.states.shape)
+        return tuple(self.progress.rows.shape[:-1])
 
     @property
     def tasks(self) -> Iterator[Index]:
@@ -158,8 +159,7 @@ class Recorded:
 
     def trusted(self, index: Index) -> bool:
         """Whether a task is done and its row as it was written."""
-        row = self.progress.rows[index]
-        return int(row[0]) == DONE and row_checksum(row) == row[-1]
+        return is_done(self.progress.rows[index])
 
 
 def read_record(target: Store, first: int, faults: Faults) -> Recorded | None:
@@ -177,7 +177,8 @@ def read_record(target: Store, first: int, faults: Faults) -> Recorded | None:
             "the record of the store has no checksums of files: an earlier version wrote it; "
             "expected one of this version. Write it again with overwrite=True"
         )
-    progress = Progress(with_failing(_rows(record), record), columns)
+    rows = read_rows(record, UNREADABLE)
+    progress = Progress(with_failing(rows, record), columns)
     recorded = Recorded(first, progress, _arrays(target, columns, record.ndim - 1, faults))
     for index in recorded.tasks:
         row = progress.rows[index]
@@ -193,20 +194,6 @@ def read_record(target: Store, first: int, faults: Faults) -> Recorded | None:
                 task=(first, index),
             )
     return recorded
-
-
-def _rows(record: zarr.Array[Any]) -> np.ndarray:
-    """Read all rows; one of the wrong length becomes one that cannot be right."""
-    try:
-        return np.asarray(record[...])
-    except UNREADABLE:
-        rows = np.zeros(record.shape, "int64")
-        for index in np.ndindex(*record.shape[:-1]):
-            try:
-                rows[index] = record[index]
-            except UNREADABLE:
-                rows[index] = ABSENT
-        return rows
 
 
 def _arrays(target: Store, columns: tuple[str, ...], ndim: int, faults: Faults) -> dict[str, Array]:

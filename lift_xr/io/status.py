@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
 from math import prod
 from pathlib import Path
-from statistics import median
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,13 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from zarr.storage import FsspecStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import as_store
-from lift_xr.io.record import CLIPPED, DONE, FAILING, RECORD, Progress, all_progress
+from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.pace import Pace, pace_of
+from lift_xr.io.record import DONE, FAILING, RECORD, Progress, all_progress
 from lift_xr.io.root import read_root
 from lift_xr.io.store import LEVEL, local_path
 
-RECENT = 256  # shards that tell how fast the run is now
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it
-STRIDES = 16, 32, 64  # shards: threads that begin together end together, and leave gaps
-PAUSE = 10  # times what so many shards usually take: longer is no work, but nobody at work
-SURE = 0.7  # of the spans must be work; else nobody can tell work in bursts from pauses
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,11 @@ class Status:
         were tried and given up; to resume tries them again. They are not among those left.
     rate
         Tasks a second, lately, without the pauses between. None where it cannot be told: of fewer
-        than two tasks, of a few in two bursts or around a pause, and of stores that do not know
-        when an object was written, such as those in memory.
+        than two tasks, or of one burst of them, and of stores that do not know when an object was
+        written, such as those in memory.
     eta
-        Seconds until all are done at that rate; None where that is not known.
+        Seconds until all are done if they go on to end as they did lately; None where that is not
+        known. Where nobody is at work, and not for a break of minutes: if somebody began now.
     idle
         Seconds since the last task was done; None where that is not known.
     complete
@@ -88,16 +87,17 @@ def status(store: Any) -> Status:
     )
     total = sum(each.size for each in states)
     left = total - done - failing
-    times = _times_of_rows(store)
-    rate = _rate(times)
+    begun, times = _moments(store)
+    idle = max(0.0, time.time() - times[-1]) if times else None  # of another clock, maybe
+    pace = pace_of(times, begun=begun)
     return Status(
         done=done,
         failing=failing,
         left=left,
         total=total,
-        rate=rate,
-        eta=0.0 if complete else (left + failing) / rate if rate else None,
-        idle=max(0.0, time.time() - times[-1]) if times else None,  # of another clock, maybe
+        rate=pace.rate if pace else None,
+        eta=0.0 if complete else _eta(pace, left + failing, idle),
+        idle=idle,
         complete=complete,
         clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
     )
@@ -117,36 +117,52 @@ def _expect_run(store: Any) -> bool:
     return about.get("complete") is True
 
 
+def _eta(pace: Pace | None, left: int, idle: float | None) -> float | None:
+    if pace is None or idle is None:
+        return None
+    return pace.seconds_for(left, idle=idle) if left else 0.0
+
+
 def _clipped(store: Any, finest: Progress) -> float:
     """Divide the values that were clipped by those of all shards that are done."""
     path = next(name for name in finest.columns if name.startswith(f"{LEVEL}/"))
     pixels = zarr.open_array(store, path=path, mode="r")
-    grid = finest.states.shape
+    grid = finest.done.shape
     edges = pixels.shards if pixels.shards and prod(grid) > 1 else pixels.shape
     sizes = (
         [min(edge, size - edge * place) for place in range(count)]
         for edge, size, count in zip(edges, pixels.shape, grid, strict=True)
     )
     values = reduce(np.multiply.outer, map(np.array, sizes))
-    written = int(values[finest.states == DONE].sum())
-    return int(finest.column(CLIPPED).sum()) / written if written else 0.0
+    written = int(values[finest.done].sum())
+    return finest.clipped / written if written else 0.0
 
 
-def _times_of_rows(store: Any) -> list[float]:
-    """Read when each row of the record was written, the earliest first; none where nobody knows."""
+def _moments(store: Any) -> tuple[float | None, list[float]]:
+    """Read when the record was made, and each of its rows, the earliest first, as far as known."""
+    found = [(name.rsplit("/", 1)[-1], moment) for name, moment in _written(store)]
+    begun = min((moment for name, moment in found if name == ROOT), default=None)
+    return begun, sorted(moment for name, moment in found if name.isdigit())
+
+
+def _written(store: Any) -> Iterator[tuple[str, float]]:
+    """Yield the objects of the record with when they were written; none where nobody knows."""
     path = local_path(store)
     if path is not None:
-        files = (each for each in Path(path, RECORD).rglob("*") if each.name.isdigit())
-        return sorted(each.stat().st_mtime for each in files if each.is_file())
+        for each in Path(path, RECORD).rglob("*"):
+            with suppress(FileNotFoundError):  # a mark, or half a file, that is gone by now
+                told = each.stat()
+                if S_ISREG(told.st_mode):
+                    yield each.name, told.st_mtime
+        return
     target = as_store(store)
     if not isinstance(target, FsspecStore):
-        return []
-    try:
+        return
+    with suppress(NotImplementedError, OSError):  # not every server lists what it has
         found = sync(target.fs._find(f"{target.path}/{RECORD}", detail=True))
-    except (NotImplementedError, OSError):  # not every server lists what it has
-        return []
-    rows = (told for key, told in found.items() if key.rsplit("/", 1)[-1].isdigit())
-    return sorted(moment for each in rows if (moment := _moment(each)) is not None)
+        for key, told in found.items():
+            if (moment := _moment(told)) is not None:
+                yield key, moment
 
 
 def _moment(told: Mapping[str, Any]) -> float | None:
@@ -160,25 +176,3 @@ def _moment(told: Mapping[str, Any]) -> float | None:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     return None if value is None else float(value)
-
-
-def _rate(times: list[float]) -> float | None:
-    """Count tasks a second over the recent ones, without the pauses between them.
-
-    Tasks that end in bursts leave gaps too, so what is judged is how long a stride of them takes.
-    """
-    recent = times[-RECENT:]
-    strides = {max(1, min(each, len(recent) // 4)) for each in STRIDES}
-    told = (_rate_of(recent, each) for each in sorted(strides))
-    return next((each for each in told if each is not None), None)
-
-
-def _rate_of(times: list[float], stride: int) -> float | None:
-    spans = [later - earlier for earlier, later in zip(times, times[stride:], strict=False)]
-    if not spans or max(spans) == 0:
-        return None
-    usual = median(each for each in spans if each > 0)
-    working = [each for each in spans if each <= PAUSE * usual]
-    spent = sum(working)
-    told = spent > 0 and len(working) >= SURE * len(spans)
-    return stride * len(working) / spent if told else None

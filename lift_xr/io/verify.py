@@ -205,7 +205,7 @@ def _expect_shards(shards: Any) -> int | None:
 
 def _covered(reader: Reader, drawn: Sequence[tuple[Recorded, Index]]) -> dict[str, tuple[int, str]]:
     """Count what was looked at, for each check."""
-    tasks = sum(each.progress.states.size for each in reader.passes.values())
+    tasks = sum(each.progress.done.size for each in reader.passes.values())
     return {
         "record": (tasks, "tasks"),
         "files": (len(reader.files), "files"),

@@ -35,7 +35,7 @@ from lift_xr.io.kind import begun_on, expect_workers, kind_of_device
 from lift_xr.io.log import expect_log, logging
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
-from lift_xr.io.record import CLIPPED, read_progress, remove_marks
+from lift_xr.io.record import read_progress, remove_marks
 from lift_xr.io.root import read_root
 from lift_xr.io.scale import dtype_for, find_packing
 from lift_xr.io.shards import (
@@ -438,7 +438,7 @@ def _plain(value: Any) -> Any:
 
 def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
     firsts = blueprint.passes[:1]  # none, of a recipe that copies no pixel
-    clipped = sum(int(read_progress(store, each).column(CLIPPED).sum()) for each in firsts)
+    clipped = sum(read_progress(store, each).clipped for each in firsts)
     packing, size = blueprint.packing, blueprint.scene.size
     if clipped > CLIPPED_TOLERATED * size:
         low, high = packing.limits

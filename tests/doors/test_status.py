@@ -12,7 +12,7 @@ from zarr.storage import FsspecStore, MemoryStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import status, verify, write_zarr
-from lift_xr.io.status import _moment, _rate
+from lift_xr.io.status import _moment
 from lift_xr.io.write import WriteFailed
 from tests.scenes import on_grid
 
@@ -49,7 +49,7 @@ def test_a_run_is_followed_from_outside_while_it_goes_on(tmp_path):
     assert [each.left for each in seen] == list(range(11, 0, -1))
     assert not any(each.complete for each in seen)
     assert seen[0].rate is seen[0].eta is seen[0].idle is None
-    assert seen[-1].eta == pytest.approx(1 / seen[-1].rate)
+    assert 0 <= seen[-1].eta <= 1 / seen[-1].rate
 
 
 def test_what_failed_is_told_apart_from_what_is_left(tmp_path):
@@ -71,20 +71,6 @@ def test_the_rate_is_that_of_the_work_without_the_pauses(tmp_path):
     assert found.eta == pytest.approx(10)
 
 
-@pytest.mark.parametrize("threads", [1, 4, 8, 16, 32])
-@pytest.mark.parametrize("bursts", [3, 5, 8, 40])
-def test_the_rate_of_tasks_that_end_in_bursts_is_that_of_all(threads, bursts):
-    ended = [1.2 * burst + 0.001 * task for burst in range(bursts) for task in range(threads)]
-    assert _rate(ended) == pytest.approx(threads / 1.2, rel=0.35)
-    if bursts == 40:
-        resumed = [*ended, *(moment + 86400 for moment in ended)]  # after a night
-        assert _rate(resumed) == pytest.approx(threads / 1.2, rel=0.35)
-
-
-def test_two_bursts_and_work_with_a_pause_look_alike():
-    assert _rate([1.2 * burst + 0.001 * task for burst in range(2) for task in range(8)]) is None
-
-
 def test_a_date_that_no_standard_knows_is_as_good_as_none():
     assert _moment({"created": "last week"}) is None
 
@@ -101,7 +87,7 @@ def test_object_stores_tell_the_rate_by_their_own_clock(monkeypatch, name, writt
     url = f"memory://{name}/s.zarr"
     with pytest.raises(WriteFailed):
         write_zarr(scene(burning=(10,)), url, shard=100)
-    assert status(url).eta == pytest.approx(1 / status(url).rate)
+    assert 0 <= status(url).eta <= 1 / status(url).rate
     store = FsspecStore.from_url(url)
     find = store.fs._find
 
@@ -125,6 +111,23 @@ def test_a_store_that_is_still_being_made_has_nothing_done(tmp_path):
     (tmp_path / "half.zarr").mkdir()
     (tmp_path / "half.zarr/zarr.json").write_bytes((whole / "zarr.json").read_bytes())
     assert status(tmp_path / "half.zarr").done == 0
+
+
+def test_a_row_that_is_damaged_is_as_little_done_for_who_looks_as_for_the_run(tmp_path):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=100)
+    rows = zarr.open_array(store, path="_progress/0", mode="r+")
+    rows[0, 3, 0, 2] += 1  # one checksum
+    rows[0, 4, 0, 0] = -1  # what would be a mark, were it alone
+    row = store / "_progress/0/c/0/5/0/0"
+    row.write_bytes(row.read_bytes()[:9])  # as a machine leaves it that loses its power
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
+    found = status(store)
+    assert (found.done, found.failing, found.left, found.total) == (8, 0, 3, 11)
+    ran = []
+    write_zarr(scene(watch=ran.append), store, shard=100, resume=True)
+    assert sorted({*ran}) == [0, 3, 4, 5]  # 0 is looked at again
+    assert status(store).done == 11
 
 
 def test_what_is_no_run_is_named(tmp_path):

@@ -1,0 +1,137 @@
+"""How fast tasks end, and when the last will: told by nothing but the moments they ended at.
+
+Threads that begin together end together: 64 tasks in a burst, then none for as long as one takes.
+So tasks are counted from the first of one burst to the first of another, never from within one; and
+those that are left are expected as the last ones came, each a period later.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+
+BURSTS, TASKS = 8, 64  # what is recent: so many bursts, or more where they hold fewer tasks
+ENOUGH = 4  # tasks since a pause tell the pace without those before: maybe on another machine
+APART = 3  # gaps so many times shorter than the usual one are within a burst
+PAUSE = 4  # times what the first task took: longer is no work, but nobody at work
+SHORTEST, LONGEST = 600.0, 3600.0  # seconds: no gap below is a pause, and any above is
+
+Spell = Sequence[float]  # moments without a pause between
+Gap = tuple[int, float]  # from burst to burst: the tasks of the first, and seconds
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How tasks end.
+
+    Parameters
+    ----------
+    period
+        Seconds from burst to burst, which is what a task takes where they end in bursts.
+    recent
+        When the tasks of the last period ended, ascending: seconds since the last of all, so never
+        positive, as if there had been no pause. One, where tasks end one by one.
+    pause
+        Seconds without a task after which nobody is at work.
+    """
+
+    period: float
+    recent: tuple[float, ...]
+    pause: float
+
+    @property
+    def rate(self) -> float:
+        """Tasks a second."""
+        return len(self.recent) / self.period
+
+    def seconds_for(self, left: int, *, idle: float = 0.0) -> float:
+        """Foresee how long so many more tasks take, from now.
+
+        Parameters
+        ----------
+        left
+            Tasks, at least one.
+        idle
+            Seconds since the last. Where nobody is at work: as if somebody began just now.
+        """
+        rounds, place = divmod(left - 1, len(self.recent))
+        if idle > self.pause:
+            return (rounds + 1) * self.period
+        now = min(idle, self.recent[0] + self.period)  # what is overdue is about to end
+        return max(0.0, self.recent[place] + (rounds + 1) * self.period - now)
+
+
+def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | None:
+    """Tell how tasks ended lately; None of fewer than two bursts, as of fewer than two tasks.
+
+    Parameters
+    ----------
+    moments
+        When tasks ended, in seconds, ascending.
+    begun
+        When the first of them began, or before: no task is taken to last much longer than it did.
+    """
+    if not moments:
+        return None
+    known = begun is not None and begun <= moments[0]  # else by another clock, or made again
+    first = moments[0] - begun if known and begun is not None else 0.0
+    pause = min(LONGEST, max(SHORTEST, PAUSE * first)) if known else LONGEST
+    spells = list(_spells(moments, pause))
+    near = _usual(spells) / APART
+    telling = [each for each in spells if each[-1] - each[0] >= first]  # more than one burst
+    gaps = _recent([list(_gaps(each, near)) for each in telling or spells])
+    tasks, seconds = sum(each for each, _ in gaps), sum(each for _, each in gaps)
+    if not seconds:
+        return None
+    burst = max(1, round(tasks / len(gaps)))
+    period = burst * seconds / tasks
+    return Pace(period, _last(moments, burst, pause, period), pause)
+
+
+def _spells(moments: Sequence[float], pause: float) -> Iterator[Spell]:
+    """Cut at the pauses."""
+    begin = 0
+    for end, (earlier, later) in enumerate(pairwise(moments), start=1):
+        if later - earlier > pause:
+            yield moments[begin:end]
+            begin = end
+    yield moments[begin:]
+
+
+def _usual(spells: Sequence[Spell]) -> float:
+    """The gap in which half of the time passes, or in longer ones: between bursts, not in them."""
+    gaps = sorted(later - earlier for each in spells for earlier, later in pairwise(each))
+    sums = list(accumulate(gaps))
+    return gaps[bisect_left(sums, sums[-1] / 2)] if gaps else 0.0
+
+
+def _gaps(spell: Spell, near: float) -> Iterator[Gap]:
+    """Count the tasks from the first of each burst to the first of the next."""
+    starts = [0, *(at for at, (a, b) in enumerate(pairwise(spell), start=1) if b - a > near)]
+    for begin, end in pairwise(starts):
+        yield end - begin, spell[end] - spell[begin]
+
+
+def _recent(spells: Sequence[Sequence[Gap]]) -> list[Gap]:
+    """Take what is recent: of the last spell alone, where that tells enough."""
+    last = spells[-1]
+    alone = sum(tasks for tasks, _ in last) >= ENOUGH
+    latest = chain.from_iterable(map(reversed, [last] if alone else reversed(spells)))
+    kept, held = list[Gap](), 0
+    for tasks, seconds in latest:
+        if len(kept) >= BURSTS and held >= TASKS:
+            break
+        kept.append((tasks, seconds))
+        held += tasks
+    return kept
+
+
+def _last(moments: Sequence[float], burst: int, pause: float, period: float) -> tuple[float, ...]:
+    """Say when the last tasks ended, with a period in place of a pause."""
+    found = [0.0]
+    for earlier, later in pairwise(reversed(moments[-burst:])):
+        gap = earlier - later
+        found.append(found[-1] - (period if gap > pause else gap))
+    return tuple(reversed(found))

@@ -1,0 +1,162 @@
+"""When a run will end, foreseen at every moment of made-up runs whose end is known."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lift_xr.io.pace import pace_of
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """When the tasks of a run ended, and from when on its end is to be foreseen."""
+
+    ended: list[float]
+    told: float
+    task: float
+
+    def errors(self, moments: Iterator[float]) -> Iterator[tuple[float, float]]:
+        """Seconds by which the end is missed, and those left in truth."""
+        for now in moments:
+            done = bisect_right(self.ended, now)
+            pace = pace_of(self.ended[:done], begun=0.0)
+            assert pace is not None
+            truth = self.ended[-1] - now
+            foreseen = pace.seconds_for(len(self.ended) - done, idle=now - self.ended[done - 1])
+            yield abs(foreseen - truth), truth
+
+    def moments(self) -> Iterator[float]:
+        """Just after each task, and some time after."""
+        for one, other in zip(self.ended, self.ended[1:], strict=False):
+            if one >= self.told:
+                yield from (one, one + 0.4 * (other - one), one + 0.95 * (other - one))
+
+
+def run(
+    tasks: int,
+    threads: int,
+    *,
+    task: float = 20.0,
+    drift: float = 0.0,
+    seed: int = 0,
+    killed: int = 0,
+    paused: float = 0.0,
+    resumed_with: int = 0,
+) -> Run:
+    """Make up a run of so many threads, whose tasks last as long, more or less by a part.
+
+    Parameters
+    ----------
+    killed, paused, resumed_with
+        After so many tasks, for so many seconds, to go on with so many threads.
+    """
+    random = Random(seed)
+    begin = 2.0  # seconds until the first task begins
+
+    def ends(count: int, threads: int, begin: float) -> list[float]:
+        free, found = [begin] * threads, []
+        for _ in range(count):
+            slot = free.index(min(free))
+            free[slot] += task * (1 + random.uniform(-drift, drift))
+            found.append(free[slot])
+        return sorted(found)
+
+    first = ends(tasks, threads, begin)
+    if not killed:
+        return Run(first, first[2 * threads - 1], task)
+    again = resumed_with or threads
+    rest = ends(tasks - killed, again, first[killed - 1] + paused)
+    return Run(first[:killed] + rest, rest[min(again, len(rest)) - 1], task)
+
+
+@pytest.mark.parametrize("threads", [64, 8, 1])
+@pytest.mark.parametrize("drift", [0.0, 0.02])
+def test_tasks_that_end_in_bursts_tell_the_end_after_the_second_one(threads, drift):
+    told = run(3 * threads + 11, threads, drift=drift)
+    for missed, truth in told.errors(told.moments()):
+        assert missed <= 0.25 * truth + 5 * drift * told.task + 1e-6
+
+
+@pytest.mark.parametrize("threads", [64, 8, 1])
+@pytest.mark.parametrize("again", [64, 8, 1])
+def test_a_night_between_two_runs_does_not_count_nor_do_the_threads_before_it(threads, again):
+    told = run(
+        3 * threads + 4 * again, threads, killed=2 * threads + 1, paused=9 * HOUR,
+        resumed_with=again,
+    )  # fmt: skip
+    settled = [now for now in told.moments() if now >= told.ended[2 * threads] + 9 * HOUR + 100]
+    for missed, truth in told.errors(iter(settled)):
+        assert missed <= 0.25 * truth + 1e-6
+
+
+@st.composite
+def runs(draw: st.DrawFn, *, drift: float) -> Run:
+    threads = draw(st.sampled_from([1, 2, 3, 8, 64]) | st.integers(1, 64))
+    tasks = draw(st.integers(3 * threads + 1, 3 * threads + 100))
+    stopped = draw(st.none() | st.integers(2 * threads, tasks - threads - 1))
+    return run(
+        tasks,
+        threads,
+        task=draw(st.sampled_from([0.5, 20.0, 140.0])),
+        drift=draw(st.floats(0, drift)),
+        seed=draw(st.integers(0, 99)),
+        killed=stopped or 0,
+        paused=draw(st.floats(2 * HOUR, 48 * HOUR)),
+    )
+
+
+@given(told=runs(drift=0.02), share=st.floats(0, 1))
+def test_the_end_is_foreseen_to_a_quarter_at_any_moment_after_the_second_burst(told, share):
+    now = told.told + share * (told.ended[-1] - told.told) * 0.999
+    ((missed, truth),) = told.errors(iter([now]))
+    assert missed <= 0.25 * truth + 0.1 * told.task
+
+
+@given(told=runs(drift=0.2), share=st.floats(0, 1))
+def test_threads_that_drift_apart_cost_no_more_than_the_time_of_one_task(told, share):
+    now = told.told + share * (told.ended[-1] - told.told) * 0.999
+    ((missed, truth),) = told.errors(iter([now]))
+    assert missed <= 0.25 * truth + 1.2 * told.task
+
+
+def test_a_handful_of_tasks_one_by_one_tells_the_rate():
+    pace = pace_of([100.0, 110.0, 120.0, 130.0])
+    assert pace is not None
+    assert pace.rate == pytest.approx(0.1)
+    assert pace.seconds_for(3, idle=4.0) == pytest.approx(26)
+    assert pace.seconds_for(1, idle=15.0) == 0.0  # overdue: any moment
+    assert pace.seconds_for(3, idle=15.0) == pytest.approx(20)
+    assert pace.seconds_for(3, idle=5 * HOUR) == pytest.approx(30)  # nobody at work
+
+
+def test_one_burst_or_less_tells_nothing():
+    assert pace_of([]) is None
+    assert pace_of([7.0]) is None
+    assert pace_of([7.0] * 64) is None
+    assert pace_of([7.0, 7.0 + 9 * HOUR]) is None
+
+
+def test_a_break_of_half_an_hour_is_told_by_what_the_first_task_took():
+    ended = [20.0 * task for task in range(1, 11)]
+    resumed = [*ended, *(moment + 1800 for moment in ended)]
+    known, unknown = pace_of(resumed, begun=0.0), pace_of(resumed)
+    assert known is not None
+    assert unknown is not None
+    assert known.rate == pytest.approx(0.05)
+    assert unknown.rate < 0.02
+
+
+def test_a_record_that_was_made_again_after_its_first_rows_tells_no_task_too_long():
+    ended = [1e9 + 20.0 * task for task in range(10)]
+    pace = pace_of(ended, begun=2e9)
+    assert pace is not None
+    assert pace.rate == pytest.approx(0.05)
