@@ -5,7 +5,8 @@ Three ways to be killed: the whole run (one process of two threads), one worker 
 Every kill has a store of its own, which is then finished and compared file by file. A diary that
 the tasks keep tells which shards were started; the record, read right after the kill, which were
 done. What was started and not done was in flight: no more than that may be started again, but for
-the one shard a process looks at again before it goes on with the work of others.
+the shard a process looks at again before it goes on with the work of others, and those a part looks
+at of its two neighbours.
 
     python benchmarks/kills.py --kills 50
 """
@@ -34,7 +35,7 @@ import xarray as xr
 
 import lift_xr
 from lift_xr import synthetic
-from lift_xr.io.record import DONE, all_progress
+from lift_xr.io.record import all_progress
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
@@ -65,7 +66,7 @@ class Place:
     def done(self) -> set[Index]:
         """List the shards of full resolution that the record calls done."""
         with contextlib.suppress(FileNotFoundError, KeyError):
-            return set(map(tuple, np.argwhere(all_progress(self.store)[0].states == DONE)))
+            return set(map(tuple, np.argwhere(all_progress(self.store)[0].done)))
         return set()
 
 
@@ -183,8 +184,9 @@ COLUMNS = (
     "compared",
     "too many",
 )
-COMPARING = {"run": 1, "worker": 0, "part": PARTS + 1}
-"""Processes that go on with a store compare a window of one shard that is done, before they do."""
+COMPARING = {"run": 1, "worker": 0, "part": 3 * (PARTS + 1)}
+"""Processes that go on with a store compare a window of one shard that is done, before they do; and
+parts one of each of their two neighbours."""
 
 KILLS: dict[str, Callable[..., Flight | None]] = {
     "run": lambda place, moment, which: kill_whole_run(place, moment),

@@ -13,6 +13,7 @@ import xarray as xr
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
 from lift_xr.io.embed import load_model
+from lift_xr.io.fill import WriteFailed
 from lift_xr.io.foresee import plan
 from lift_xr.io.foreseen import Plan
 from lift_xr.io.raster import Alpha, open_raster
@@ -21,7 +22,7 @@ from lift_xr.io.status import Status, status
 from lift_xr.io.store import found_anywhere, levels, open_store
 from lift_xr.io.verification import Check, Failure, Verification
 from lift_xr.io.verify import verify
-from lift_xr.io.write import WriteFailed, write_zarr
+from lift_xr.io.write import write_zarr
 from lift_xr.plan import expect_edge
 from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 

@@ -7,7 +7,7 @@ for any chunks, and wherever it was written down, is what it makes.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask.array as da
@@ -37,28 +37,112 @@ def expect_same_values(
     One small window is computed. Nothing is compared where no shard is done, or where the values
     come from a device that only workers may have; and what cannot be computed is no difference.
     """
-    on_cpu = blueprint.device in (None, "cpu")
-    done = _done(blueprint, store) if blueprint.passes and on_cpu else np.empty((0, 0))
-    if not len(done):
-        return
-    target = Target.of(store, blueprint.run, blueprint.passes[0], blueprint)
-    written = _opened(target)
-    looks = done[:: -(-len(done) // LOOKS)]
-    middles = [_middle(tuple(map(int, index)), target) for index in looks]
-    window = next((each for each in middles if _has_data(written[each], target)), middles[0])
-    found = _count_other(_cut(blueprint, window), target, window, stop=stop, shared=shared)
-    if found:
-        rows, columns = window[-2:]
+    look = _look(blueprint, store, _done(blueprint, store))
+    found = 0 if look is None else _differing(blueprint, look, stop=stop, shared=shared)
+    if look is not None and found:
         raise LayoutError(
-            f"{store} was begun by another run: of the pixels {rows.start} to {rows.stop} (y) and "
-            f"{columns.start} to {columns.stop} (x), {found} values are others than were written, "
-            "though their inputs look the same; expected the same arithmetic on the same inputs. "
-            "Use that, another path, or overwrite=True to begin again. If it is the same, the "
-            "store may be damaged: look with verify(store)"
+            f"{store} was begun by another run: {_told(look.window, found)}, though their inputs "
+            "look the same; expected the same arithmetic on the same inputs. Use that, another "
+            "path, or overwrite=True to begin again. If it is the same, the store may be damaged: "
+            "look with verify(store)"
         )
 
 
+@dataclass
+class Neighbours:
+    """The parts before and after this one, which may have begun at the same moment.
+
+    Each part compares with both once they have written something. Where not all parts make the same
+    values, there are neighbours that do not, and the later of them to end finds the shards of the
+    other. So the store is never completed of both, and no part looks at more than two shards.
+
+    Parameters
+    ----------
+    part
+        This one: (i, n).
+    left
+        The neighbours that are still to be compared with.
+    """
+
+    blueprint: Blueprint
+    store: Any
+    part: tuple[int, int]
+    stop: threading.Event
+    left: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        i, n = self.part
+        self.left = {(i - 2) % n + 1, i % n + 1} - {i}
+
+    def expect_same_values(self, *, shared: bool = False) -> None:
+        """Raise LayoutError where a neighbour has written other values than this part makes.
+
+        A neighbour whose shards show nothing but nodata, or none yet, is left for later.
+        """
+        done = _done(self.blueprint, self.store) if self.left else np.empty((0, 0), int)
+        for other in sorted(self.left) if len(done) else ():
+            look = _look(self.blueprint, self.store, self._of(other, done))
+            if look is not None and look.has_data:
+                self._expect_same(other, look, shared=shared)
+                self.left.remove(other)
+
+    def _of(self, other: int, done: np.ndarray) -> np.ndarray:
+        """Pick the shards that are a part's, as ``io.fill`` deals them."""
+        places = np.ravel_multi_index(tuple(done.T), self.blueprint.passes[0].grid)
+        chosen: np.ndarray = done[places % self.part[1] == other - 1]
+        return chosen
+
+    def _expect_same(self, other: int, look: _Look, *, shared: bool) -> None:
+        found = _differing(self.blueprint, look, stop=self.stop, shared=shared)
+        if found:
+            i, n = self.part
+            raise LayoutError(
+                f"part {other} of {n} of {self.store} makes other values than this one, part {i}: "
+                f"{_told(look.window, found)}, though their inputs look the same; expected the "
+                "same arithmetic in all parts. Stop them, and begin again at another path, with "
+                "one kind of CPU and the same versions of numpy for all. If they are the same, the "
+                "store may be damaged: look with verify(store)"
+            )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A window of a shard that is done, and whether it is worth comparing."""
+
+    target: Target
+    window: Window
+    has_data: bool
+
+
+def _look(blueprint: Blueprint, store: Any, done: np.ndarray) -> _Look | None:
+    """Find a window with data in some of the shards that are done; None where none is."""
+    if not len(done):
+        return None
+    target = Target.of(store, blueprint.run, blueprint.passes[0], blueprint)
+    written = _opened(target)
+    some = done[:: -(-len(done) // LOOKS)]
+    middles = [_middle(tuple(map(int, index)), target) for index in some]
+    found = next((each for each in middles if _has_data(written[each], target)), None)
+    return _Look(target, found or middles[0], has_data=found is not None)
+
+
+def _differing(blueprint: Blueprint, look: _Look, *, stop: threading.Event, shared: bool) -> int:
+    block = _cut(blueprint, look.window)
+    return _count_other(block, look.target, look.window, stop=stop, shared=shared)
+
+
+def _told(window: Window, found: int) -> str:
+    rows, columns = window[-2:]
+    return (
+        f"of the pixels {rows.start} to {rows.stop} (y) and {columns.start} to {columns.stop} (x), "
+        f"{found} values are others than were written"
+    )
+
+
 def _done(blueprint: Blueprint, store: Any) -> np.ndarray:
+    """List the shards to compare with: none of what a device makes that others may not have."""
+    if not blueprint.passes or blueprint.device not in (None, "cpu"):
+        return np.empty((0, 0), int)
     return np.argwhere(read_progress(store, blueprint.passes[0]).done)
 
 

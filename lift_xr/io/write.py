@@ -1,77 +1,33 @@
-"""Write a lazy scene to Zarr: create the store, fill it shard by shard, declare it complete."""
+"""Write a lazy scene to Zarr: refuse what cannot be, settle how it is stored, make it, fill it."""
 
 from __future__ import annotations
 
 import json
-import threading
-import uuid
-import warnings
-from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal
 
 import dask
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-import zarr
 
-from lift_xr.blocks import is_per_pixel, lifted_from
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
-from lift_xr.io import seal
-from lift_xr.io.alike import expect_same_values
 from lift_xr.io.blueprint import Blueprint, expect_same_run
-from lift_xr.io.compute import TRIES, run_shards
-from lift_xr.io.create import ROOT, as_store, clear, create, remove_debris
+from lift_xr.io.create import clear, create
 from lift_xr.io.embed import model_of
-from lift_xr.io.engines import Index
-from lift_xr.io.files import HoldingStore
+from lift_xr.io.fill import fill, is_complete
 from lift_xr.io.geozarr import without_conventions
-from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.kind import begun_on, expect_workers, kind_of_device
-from lift_xr.io.log import expect_log, logging
+from lift_xr.io.log import expect_log
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
-from lift_xr.io.record import read_progress, remove_marks
-from lift_xr.io.root import read_root
 from lift_xr.io.scale import dtype_for, find_packing
-from lift_xr.io.shards import (
-    Target,
-    record_failure,
-    write_block,
-    write_lifted,
-    write_overview,
-)
 from lift_xr.io.store import place_beside
-from lift_xr.plan import SHARD, Layout, Pass, expect_edge, passes_of
-from lift_xr.progress import bar
+from lift_xr.plan import SHARD, expect_edge, passes_of
 from lift_xr.scene import expect_scene
 from lift_xr.unmix import as_scene
-from lift_xr.windows import spans_of, windows
-
-CLIPPED_TOLERATED = 0.01
-NAMED = 5  # failed shards that a message names
-FINISHES = 3  # tries: another process may be finishing the same store
-
-
-class WriteFailed(RuntimeError):
-    """Some shards could not be written; all others are.
-
-    Parameters
-    ----------
-    message
-        For people.
-    failed
-        What the last try of each raised, by the level and the place of its block in the grid of
-        blocks.
-    """
-
-    def __init__(self, message: str, failed: dict[tuple[int, Index], BaseException]) -> None:
-        super().__init__(message)
-        self.failed = failed
 
 
 def write_zarr(
@@ -174,7 +130,7 @@ def write_zarr(
     joins = resume or part is not None
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
     joins = joins and found == "zarr"
-    if share[0] > 0 and not (joins and _is_complete(store)):
+    if share[0] > 0 and not (joins and is_complete(store)):
         expect_workers()
     if _expect_kind(kind) == "recipe":
         blueprint = recipe_of(scene, shard=shard, msi=msi)
@@ -186,7 +142,7 @@ def write_zarr(
         expect_same_run(store, blueprint)
     elif found == "zarr":
         clear(store)
-    if not (joins and _is_complete(store)):
+    if not (joins and is_complete(store)):
         create(blueprint, store)
         expect_same_run(store, blueprint)  # another process may have begun at the same moment
         if blueprint.beside is not None:
@@ -236,168 +192,6 @@ def _expect_kind(kind: str) -> str:
     return kind
 
 
-def fill(
-    blueprint: Blueprint,
-    store: Any,
-    *,
-    part: tuple[int, int] = (1, 1),
-    log: str | PathLike[str] | None = None,
-    progress: bool = True,
-) -> None:
-    """Write every shard that is not written, coarser levels last, and complete the store.
-
-    Parts that find full resolution done at the same moment all go on to the coarser levels. Each
-    begins at another place of them and passes over what another has done meanwhile; where two write
-    the same shard, or the end of the store, they write the same bytes, each object in one step.
-    """
-    with stop_when_told() as stop:
-        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
-        for number in range(len(blueprint.passes)):
-            _fill_pass(blueprint, store, number, part, stop, log, progress)
-            if not _is_done(blueprint, store, number):
-                return  # other parts are at it
-    if blueprint.beside is not None and not _is_complete(place_beside(store)):
-        return  # so are they at the cube
-    if not _is_complete(store):  # or another part has just done it
-        finalize(store)
-    _warn_of_clipping(blueprint, store)
-
-
-def finalize(store: Any) -> None:
-    """Consolidate the metadata, then call the store complete: the last thing a run writes."""
-    for finish in range(1, FINISHES + 1):
-        try:
-            remove_debris(store)
-            remove_marks(as_store(store))
-            _consolidate(store)
-            return
-        except FileNotFoundError:  # another process took what this one was writing for debris
-            if finish == FINISHES:
-                raise
-
-
-def _consolidate(store: Any) -> None:
-    seal.list_files(store)
-    held = HoldingStore(as_store(store))
-    with warnings.catch_warnings():
-        # Not in the specification yet, but read by every zarr-python 3 and by xarray.
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(held)
-    seal.close(store, held.held[ROOT])
-
-
-def _fill_pass(
-    blueprint: Blueprint,
-    store: Any,
-    number: int,
-    part: tuple[int, int],
-    stop: threading.Event,
-    log: str | PathLike[str] | None,
-    show: bool,
-) -> None:
-    """Run the tasks of one pass that are left and belong to this part."""
-    each = blueprint.passes[number]
-    target = Target.of(store, blueprint.run, each, blueprint)
-    written = read_progress(store, each).done
-    turns = _turns(each, part)
-    todo = [index for index in turns if not written[index]]
-    failed: dict[tuple[int, Index], BaseException] = {}
-    done = 0
-    title = "writing" if each.first == 0 else "writing overviews"
-    with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
-        tasks = _tasks(blueprint, target)
-        for finished in run_shards(tasks, todo, stop=stop, shared=part[1] > 1):
-            tell(finished)
-            if finished.error is not None:
-                failed[each.first, finished.index] = finished.error
-                with suppress(Exception):  # a mark is for those who look; the row is not there
-                    record_failure(target, finished.index)
-            done += finished.error is None
-            advance(done)
-    if stop.is_set() and done < len(todo):
-        left = len(todo) - done
-        raise Interrupted(
-            f"stopped with {left} of {each.tasks} shards left to this run; expected to go on later."
-            f" Finish {store} with write_zarr(fused, store, resume=True)"
-        )
-    if failed:
-        raise _write_failed(store, failed, unwritten=len(todo) - done)
-
-
-def _turns(each: Pass, part: tuple[int, int]) -> list[Index]:
-    """List the tasks of a part: its share of full resolution, all of what is coarser."""
-    i, n = part
-    turns = [index for index in np.ndindex(each.grid)]
-    if each.first == 0:
-        return turns[i - 1 :: n]
-    begin = len(turns) * (i - 1) // n  # where no other part begins
-    return [*turns[begin:], *turns[:begin]]
-
-
-def _tasks(blueprint: Blueprint, target: Target) -> da.Array:
-    """One element a task: computing it writes a shard."""
-    layout = target.each.layouts[0]
-    settings: dict[str, Any] = {
-        "target": target,
-        "chunks": tuple((1,) * len(along) for along in layout.blocks),
-        "dtype": "int64",
-        "meta": np.empty((0,) * len(layout.shape), "int64"),
-        # A name of its own: a cluster that remembers an earlier run must not skip this one.
-        "name": f"write-{uuid.uuid4().hex}",
-    }
-    if target.each.first:
-        tasks: da.Array = da.map_blocks(write_overview, **settings)
-        return tasks
-    lifted = lifted_from(blueprint.scene.data)
-    if lifted is not None and is_per_pixel(lifted.model):
-        return da.map_blocks(
-            write_lifted,
-            windows(lifted.msi, *map(spans_of, layout.blocks[-2:])),
-            model=dask.delayed(lifted.model, pure=True),
-            device=blueprint.device or lifted.device,
-            **settings,
-        )
-    data = _in_shards(blueprint.scene.data, layout, blueprint.device)
-    return da.map_blocks(write_block, data, **settings)
-
-
-def _in_shards(data: da.Array, layout: Layout, device: str | None) -> da.Array:
-    """Cut what is written into one block a shard: below the lifting, where there is one."""
-    lifted = lifted_from(data)
-    if lifted is not None:
-        return replace(lifted, device=device or lifted.device).again(layout.blocks)
-    leading = dict(enumerate(layout.blocks[:-2]))
-    data = data.rechunk(leading, method="tasks", threshold=np.inf)
-    return windows(data, *map(spans_of, layout.blocks[-2:]))
-
-
-def _is_complete(store: Any) -> bool:
-    about = read_root(store)
-    return about is not None and about.get("complete") is True
-
-
-def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
-    return bool(read_progress(store, blueprint.passes[number]).done.all())
-
-
-def _write_failed(
-    store: Any, failed: dict[tuple[int, Index], BaseException], *, unwritten: int
-) -> WriteFailed:
-    named = [
-        f"level {level} {index}: {type(error).__name__}: {error}"
-        for (level, index), error in sorted(failed.items(), key=lambda each: each[0])
-    ]
-    more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    error = WriteFailed(
-        f"{unwritten} shards of {store} could not be written, {len(failed)} after {TRIES} tries "
-        f"each ({'; '.join(named[:NAMED])}{more}); all others are. Try these again with "
-        "write_zarr(fused, store, resume=True)",
-        failed,
-    )
-    error.__cause__ = next(iter(failed.values()))
-    return error
-
-
 def _expect_part(part: tuple[int, int] | None, *, overwrite: bool) -> tuple[int, int]:
     if part is None:
         return 1, 1
@@ -434,19 +228,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(type(value).__name__)
-
-
-def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
-    firsts = blueprint.passes[:1]  # none, of a recipe that copies no pixel
-    clipped = sum(read_progress(store, each).clipped for each in firsts)
-    packing, size = blueprint.packing, blueprint.scene.size
-    if clipped > CLIPPED_TOLERATED * size:
-        low, high = packing.limits
-        warnings.warn(
-            f"{clipped} of {size} values lay outside {low:g} to {high:g}, all that "
-            f"scale_factor={packing.scale_factor:g} and add_offset={packing.add_offset:g} can "
-            "store, and were clipped. Pass a larger scale_factor, a lower add_offset, or "
-            "dtype='float32'",
-            UserWarning,
-            stacklevel=4,
-        )

@@ -25,7 +25,7 @@ from lift_xr import device, synthetic
 from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.io import engines, export, kind, open_scene, status, write_zarr
-from lift_xr.io.write import WriteFailed
+from lift_xr.io.fill import WriteFailed
 from lift_xr.models import Model
 from tests.scenes import located, on_grid
 

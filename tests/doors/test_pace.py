@@ -121,7 +121,7 @@ def test_the_end_is_foreseen_to_a_quarter_at_any_moment_after_the_second_burst(t
     assert missed <= 0.25 * truth + 0.1 * told.task
 
 
-@given(told=runs(drift=0.2), share=st.floats(0, 1))
+@given(told=runs(drift=0.1), share=st.floats(0, 1))
 def test_threads_that_drift_apart_cost_no_more_than_the_time_of_one_task(told, share):
     now = told.told + share * (told.ended[-1] - told.told) * 0.999
     ((missed, truth),) = told.errors(iter([now]))

@@ -22,14 +22,14 @@ import zarr
 from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, open_scene, write, write_zarr
+from lift_xr.io import compute, fill, open_scene, write_zarr
 from lift_xr.io.create import as_store
+from lift_xr.io.fill import WriteFailed
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
 from lift_xr.io.shards import Target, write_overview
 from lift_xr.io.store import VARIABLE
-from lift_xr.io.write import WriteFailed
 from lift_xr.packing import Packing
 from lift_xr.plan import passes_of
 from tests.clusters import two_workers
@@ -252,7 +252,7 @@ def test_parts_side_by_side_write_the_same_bytes(tmp_path, whole):
         process.join()
     assert [process.exitcode for process in parts] == [0] * 4
     assert files_of(store) == whole
-    assert SHARDS <= entries(diary) <= SHARDS + 4  # each part may look at one again
+    assert SHARDS <= entries(diary) <= SHARDS + 3 * 4  # each part may look at three again
 
 
 def test_a_late_process_does_not_spoil_what_another_has_completed(tmp_path, whole):
@@ -296,7 +296,7 @@ def test_a_killed_part_is_run_again(tmp_path, whole):
     assert other.exitcode == 0
     write_zarr(scene(diary=diary), store, shard=SHARD, part=(1, 2))
     assert files_of(store) == whole
-    assert entries(diary) <= SHARDS + 2 + 1  # two in flight, and one that is looked at again
+    assert entries(diary) <= SHARDS + 2 + 4  # two in flight; the others are looked at again
 
 
 def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, whole):
@@ -420,7 +420,7 @@ def test_a_mark_that_cannot_be_written_does_not_end_the_run(tmp_path, whole, mon
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(write, "record_failure", full)
+    monkeypatch.setattr(fill, "record_failure", full)
     with pytest.raises(WriteFailed, match=r"1 shards of .*row 4 is on fire"):
         write_zarr(burning(tmp_path / "diary", rows=(4,)), tmp_path / "s.zarr", shard=SHARD)
     assert (all_progress(tmp_path / "s.zarr")[0].states == DONE).sum() == SHARDS - 1
@@ -601,6 +601,50 @@ def test_other_arithmetic_on_the_same_pixels_is_another_run(tmp_path, dtype):
     write_zarr(again, store, shard=SHARD, dtype=dtype, resume=True)
     expected = write_zarr(lazy * np.float32(0.5), tmp_path / "e.zarr", shard=SHARD, dtype=dtype)
     assert files_of(store) == files_of(expected)
+
+
+def begun_by(lazy: xr.DataArray, other: Any) -> xr.DataArray:
+    """A scene of which another process writes its part before this one has written a shard."""
+    told = [other]
+
+    def begin_other(block: np.ndarray) -> np.ndarray:
+        if told:
+            told.pop()()
+        return block
+
+    data = lazy.data.map_blocks(begin_other, dtype="float32", meta=lazy.data._meta)
+    return lazy.copy(data=data)
+
+
+@pytest.mark.parametrize("other", [2, 4])
+def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(tmp_path, other):
+    store, lazy = tmp_path / "s.zarr", scene()
+
+    def write_other() -> None:
+        write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(other, 4))
+        assert (all_progress(store)[0].states == DONE).sum() == len(range(other - 1, SHARDS, 4))
+
+    this = begun_by(lazy * np.float32(0.5), write_other)
+    said = rf"part {other} of 4 of .* other values than this one, part 1: .*one kind of CPU"
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(LayoutError, match=said),
+    ):
+        write_zarr(this, store, shard=SHARD, part=(1, 4))
+    done = all_progress(store)[0].states.ravel()
+    assert (done[0::4] == DONE).sum() == 1  # seen after the first shard
+    for i in (1, other):  # nor when they are run again
+        with pytest.raises(LayoutError, match="values are others than were written"):
+            write_zarr(lazy * np.float32(0.6), store, shard=SHARD, part=(i, 4))
+
+
+def test_the_later_of_two_neighbours_sees_the_other_however_long_it_shows_no_data(tmp_path):
+    store, lazy = tmp_path / "s.zarr", scene()  # parts 3 and 4 of 10 are nodata
+    write_zarr(lazy, store, shard=SHARD, part=(3, 10))
+    write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(2, 10))
+    write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(5, 10))
+    with pytest.raises(LayoutError, match="values are others than were written"):
+        write_zarr(lazy, store, shard=SHARD, part=(6, 10))
 
 
 def test_what_cannot_be_computed_to_be_compared_does_not_stop_a_run(tmp_path, whole):

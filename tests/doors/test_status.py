@@ -12,8 +12,8 @@ from zarr.storage import FsspecStore, MemoryStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import status, verify, write_zarr
+from lift_xr.io.fill import WriteFailed
 from lift_xr.io.status import _moment
-from lift_xr.io.write import WriteFailed
 from tests.scenes import on_grid
 
 

@@ -24,8 +24,8 @@ from lift_xr import GridError, LayoutError, SpectralError
 from lift_xr.cli import main
 from lift_xr.io import open_scene, status, verify, write_zarr
 from lift_xr.io.files import ABSENT, key_of_file
+from lift_xr.io.fill import finalize
 from lift_xr.io.record import all_progress, checksum, done_row
-from lift_xr.io.write import finalize
 from tests.scenes import cube, on_grid
 
 # Levels 0, 1 and 2 in passes of their own, since 275 is odd; level 2 is one shard, kept as chunks.

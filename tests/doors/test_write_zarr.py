@@ -22,11 +22,13 @@ from zarr.storage import MemoryStore, ZipStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.fuse import fit, predict
-from lift_xr.io import open_scene, write, write_zarr
+from lift_xr.io import fill as filling
+from lift_xr.io import open_scene, write_zarr
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.create import create
+from lift_xr.io.fill import WriteFailed, fill
 from lift_xr.io.place import expect_place
-from lift_xr.io.write import WriteFailed, fill, find_packing
+from lift_xr.io.scale import find_packing
 from lift_xr.packing import Packing
 from lift_xr.plan import passes_of
 from lift_xr.scene import expect_scene
@@ -165,13 +167,13 @@ def test_the_same_scene_gives_the_same_pixels_on_disk_for_any_blocks(tmp_path):
 def graph_of(scene: xr.DataArray, monkeypatch: pytest.MonkeyPatch, *, shard: int) -> da.Array:
     """The array of statuses that write_zarr computes."""
     seen = []
-    run = write.run_shards
+    run = filling.run_shards
 
     def spy(statuses: da.Array, *args: Any, **kwargs: Any) -> Any:
         seen.append(statuses)
         return run(statuses, *args, **kwargs)
 
-    monkeypatch.setattr(write, "run_shards", spy)
+    monkeypatch.setattr(filling, "run_shards", spy)
     write_zarr(scene, MemoryStore(), shard=shard)
     return seen[0]
 

@@ -1,0 +1,256 @@
+"""Fill a store shard by shard, coarser levels last, and declare it complete."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import zarr
+
+from lift_xr.blocks import is_per_pixel, lifted_from
+from lift_xr.io import seal
+from lift_xr.io.alike import Neighbours, expect_same_values
+from lift_xr.io.blueprint import Blueprint
+from lift_xr.io.compute import TRIES, run_shards
+from lift_xr.io.create import ROOT, as_store, remove_debris
+from lift_xr.io.engines import Index, client_in_charge
+from lift_xr.io.files import HoldingStore
+from lift_xr.io.interrupt import Interrupted, stop_when_told
+from lift_xr.io.log import logging
+from lift_xr.io.record import read_progress, remove_marks
+from lift_xr.io.root import read_root
+from lift_xr.io.shards import (
+    Target,
+    record_failure,
+    write_block,
+    write_lifted,
+    write_overview,
+)
+from lift_xr.io.store import place_beside
+from lift_xr.plan import Layout, Pass
+from lift_xr.progress import bar
+from lift_xr.windows import spans_of, windows
+
+CLIPPED_TOLERATED = 0.01
+NAMED = 5  # failed shards that a message names
+FINISHES = 3  # tries: another process may be finishing the same store
+
+
+class WriteFailed(RuntimeError):
+    """Some shards could not be written; all others are.
+
+    Parameters
+    ----------
+    message
+        For people.
+    failed
+        What the last try of each raised, by the level and the place of its block in the grid of
+        blocks.
+    """
+
+    def __init__(self, message: str, failed: dict[tuple[int, Index], BaseException]) -> None:
+        super().__init__(message)
+        self.failed = failed
+
+
+def fill(
+    blueprint: Blueprint,
+    store: Any,
+    *,
+    part: tuple[int, int] = (1, 1),
+    log: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> None:
+    """Write every shard that is not written, coarser levels last, and complete the store.
+
+    Parts compare what they make with what their neighbours have written, while they write their
+    share and at the end of it: only parts of the same arithmetic complete a store.
+
+    Parts that find full resolution done at the same moment all go on to the coarser levels. Each
+    begins at another place of them and passes over what another has done meanwhile; where two write
+    the same shard, or the end of the store, they write the same bytes, each object in one step.
+    """
+    with stop_when_told() as stop:
+        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
+        others = Neighbours(blueprint, store, part, stop)
+        for number in range(len(blueprint.passes)):
+            _fill_pass(blueprint, store, number, part, others, log, progress)
+            if number == 0:
+                others.expect_same_values(shared=part[1] > 1)
+            if not _is_done(blueprint, store, number):
+                return  # other parts are at it
+    if blueprint.beside is not None and not is_complete(place_beside(store)):
+        return  # so are they at the cube
+    if not is_complete(store):  # or another part has just done it
+        finalize(store)
+    _warn_of_clipping(blueprint, store)
+
+
+def finalize(store: Any) -> None:
+    """Consolidate the metadata, then call the store complete: the last thing a run writes."""
+    for finish in range(1, FINISHES + 1):
+        try:
+            remove_debris(store)
+            remove_marks(as_store(store))
+            _consolidate(store)
+            return
+        except FileNotFoundError:  # another process took what this one was writing for debris
+            if finish == FINISHES:
+                raise
+
+
+def _consolidate(store: Any) -> None:
+    seal.list_files(store)
+    held = HoldingStore(as_store(store))
+    with warnings.catch_warnings():
+        # Not in the specification yet, but read by every zarr-python 3 and by xarray.
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        zarr.consolidate_metadata(held)
+    seal.close(store, held.held[ROOT])
+
+
+def _fill_pass(
+    blueprint: Blueprint,
+    store: Any,
+    number: int,
+    part: tuple[int, int],
+    others: Neighbours,
+    log: str | PathLike[str] | None,
+    show: bool,
+) -> None:
+    """Run the tasks of one pass that are left and belong to this part."""
+    each = blueprint.passes[number]
+    target = Target.of(store, blueprint.run, each, blueprint)
+    written = read_progress(store, each).done
+    turns = _turns(each, part)
+    todo = [index for index in turns if not written[index]]
+    failed: dict[tuple[int, Index], BaseException] = {}
+    done = 0
+    early = _early(len(todo))
+    title = "writing" if each.first == 0 else "writing overviews"
+    with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
+        tasks = _tasks(blueprint, target)
+        for finished in run_shards(tasks, todo, stop=others.stop, shared=part[1] > 1):
+            tell(finished)
+            if finished.error is not None:
+                failed[each.first, finished.index] = finished.error
+                with suppress(Exception):  # a mark is for those who look; the row is not there
+                    record_failure(target, finished.index)
+            done += finished.error is None
+            advance(done)
+            if finished.error is None and done in early:
+                others.expect_same_values()
+    if others.stop.is_set() and done < len(todo):
+        left = len(todo) - done
+        raise Interrupted(
+            f"stopped with {left} of {each.tasks} shards left to this run; expected to go on later."
+            f" Finish {store} with write_zarr(fused, store, resume=True)"
+        )
+    if failed:
+        raise _write_failed(store, failed, unwritten=len(todo) - done)
+
+
+def _early(tasks: int) -> set[int]:
+    """When to look at what the others write: often at first, so that little is written in vain.
+
+    Not on a cluster, which has been given all tasks of this part before.
+    """
+    return set() if client_in_charge() else {2**power for power in range(tasks.bit_length())}
+
+
+def _turns(each: Pass, part: tuple[int, int]) -> list[Index]:
+    """List the tasks of a part: its share of full resolution, all of what is coarser."""
+    i, n = part
+    turns = [index for index in np.ndindex(each.grid)]
+    if each.first == 0:
+        return turns[i - 1 :: n]
+    begin = len(turns) * (i - 1) // n  # where no other part begins
+    return [*turns[begin:], *turns[:begin]]
+
+
+def _tasks(blueprint: Blueprint, target: Target) -> da.Array:
+    """One element a task: computing it writes a shard."""
+    layout = target.each.layouts[0]
+    settings: dict[str, Any] = {
+        "target": target,
+        "chunks": tuple((1,) * len(along) for along in layout.blocks),
+        "dtype": "int64",
+        "meta": np.empty((0,) * len(layout.shape), "int64"),
+        # A name of its own: a cluster that remembers an earlier run must not skip this one.
+        "name": f"write-{uuid.uuid4().hex}",
+    }
+    if target.each.first:
+        tasks: da.Array = da.map_blocks(write_overview, **settings)
+        return tasks
+    lifted = lifted_from(blueprint.scene.data)
+    if lifted is not None and is_per_pixel(lifted.model):
+        return da.map_blocks(
+            write_lifted,
+            windows(lifted.msi, *map(spans_of, layout.blocks[-2:])),
+            model=dask.delayed(lifted.model, pure=True),
+            device=blueprint.device or lifted.device,
+            **settings,
+        )
+    data = _in_shards(blueprint.scene.data, layout, blueprint.device)
+    return da.map_blocks(write_block, data, **settings)
+
+
+def _in_shards(data: da.Array, layout: Layout, device: str | None) -> da.Array:
+    """Cut what is written into one block a shard: below the lifting, where there is one."""
+    lifted = lifted_from(data)
+    if lifted is not None:
+        return replace(lifted, device=device or lifted.device).again(layout.blocks)
+    leading = dict(enumerate(layout.blocks[:-2]))
+    data = data.rechunk(leading, method="tasks", threshold=np.inf)
+    return windows(data, *map(spans_of, layout.blocks[-2:]))
+
+
+def is_complete(store: Any) -> bool:
+    """Whether a store calls itself complete."""
+    about = read_root(store)
+    return about is not None and about.get("complete") is True
+
+
+def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
+    return bool(read_progress(store, blueprint.passes[number]).done.all())
+
+
+def _write_failed(
+    store: Any, failed: dict[tuple[int, Index], BaseException], *, unwritten: int
+) -> WriteFailed:
+    named = [
+        f"level {level} {index}: {type(error).__name__}: {error}"
+        for (level, index), error in sorted(failed.items(), key=lambda each: each[0])
+    ]
+    more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    error = WriteFailed(
+        f"{unwritten} shards of {store} could not be written, {len(failed)} after {TRIES} tries "
+        f"each ({'; '.join(named[:NAMED])}{more}); all others are. Try these again with "
+        "write_zarr(fused, store, resume=True)",
+        failed,
+    )
+    error.__cause__ = next(iter(failed.values()))
+    return error
+
+
+def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
+    firsts = blueprint.passes[:1]  # none, of a recipe that copies no pixel
+    clipped = sum(read_progress(store, each).clipped for each in firsts)
+    packing, size = blueprint.packing, blueprint.scene.size
+    if clipped > CLIPPED_TOLERATED * size:
+        low, high = packing.limits
+        warnings.warn(
+            f"{clipped} of {size} values lay outside {low:g} to {high:g}, all that "
+            f"scale_factor={packing.scale_factor:g} and add_offset={packing.add_offset:g} can "
+            "store, and were clipped. Pass a larger scale_factor, a lower add_offset, or "
+            "dtype='float32'",
+            UserWarning,
+            stacklevel=4,
+        )
