@@ -112,7 +112,7 @@ def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
 
 def write_anywhere(place: Place, **settings: Any) -> None:
     """Write it wherever dask runs tasks."""
-    settings |= {"shard": place.shard, "scale_factor": 1e-3, "progress": False}
+    settings |= {"shard": place.shard, "progress": False}
     lift_xr.write_zarr(fused(place), place.store, **settings)
 
 

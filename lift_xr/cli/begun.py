@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,6 +74,47 @@ def model_begun(
     return model
 
 
+def expect_saved(
+    path: Path, out: str, begun: Model | None, hsi: str | None, **training: Any
+) -> None:
+    """Refuse, before anything is trained, to save a model where another one is.
+
+    Parameters
+    ----------
+    path
+        Where the model goes.
+    begun
+        The model in the store at ``out``; None where one is to be trained on ``hsi``. Whether that
+        will be the one at ``path`` is told by what was asked of it.
+    """
+    from lift_xr.models import load_model
+
+    if not path.exists():
+        return
+    found = load_model(path)
+    if begun is not None:
+        expect_same_model(path, out, begun)
+    elif hsi is not None and found.about.get(ASKED) != (wanted := asked(hsi, **training)):
+        said = _differences(found.about.get(ASKED), wanted)
+        raise Refused(
+            "FileExistsError",
+            f"{path} holds a model of another training than is asked: {said}; expected the same, "
+            "or a new file. Use another path, or pass --model to go on with that model",
+        )
+
+
+def expect_same_model(path: Path, out: str, model: Model) -> None:
+    """Refuse to have another model at ``path`` than in the store at ``out``."""
+    from lift_xr.models import load_model
+
+    if load_model(path).digest != model.digest:
+        raise Refused(
+            "FileExistsError",
+            f"{path} holds another model than the one of {out}; expected the same, or a new "
+            f"file. Use another path, or leave --save-model out: {out} keeps its model",
+        )
+
+
 def _expect_asked(out: str, model: Model, wanted: dict[str, Any]) -> None:
     """Refuse to go on with a model that was trained otherwise than is asked."""
     found = model.about.get(ASKED)
@@ -83,14 +125,20 @@ def _expect_asked(out: str, model: Model, wanted: dict[str, Any]) -> None:
             f"{out} was begun with a model that no command trained, so that it cannot be compared "
             f"with what is asked; expected one from `lift-xr fuse` or `fit`: {advice}",
         )
-    keys = [key for key in wanted if wanted[key] != found.get(key)]
-    different = [_told(key, wanted[key], found.get(key)) for key in keys]
-    if different:
+    if different := _differences(found, wanted):
         raise Refused(
             "LayoutError",
-            f"{out} was begun with another training: {'; '.join(different)}; expected the same. "
+            f"{out} was begun with another training: {different}; expected the same. "
             f"Ask for that, {advice}",
         )
+
+
+def _differences(found: Any, wanted: dict[str, Any]) -> str:
+    """Say how what was asked of a model differs from what is asked now; nothing if it does not."""
+    if not isinstance(found, dict):
+        return "no command trained it, so that it cannot be compared"
+    keys = [key for key in wanted if wanted[key] != found.get(key)]
+    return "; ".join(_told(key, wanted[key], found.get(key)) for key in keys)
 
 
 def _told(key: str, wanted: Any, found: Any) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lift_xr.cli import options
+from lift_xr.cli.begun import expect_same_model, expect_saved
 from lift_xr.cli.exits import ShardsFailed, leaving
 from lift_xr.cli.fit import expect_method_of, train
-from lift_xr.cli.places import expect_apart, expect_model_place, keep_model
+from lift_xr.cli.places import expect_apart, expect_model_place
 from lift_xr.cli.talk import connected, each_of, how_far, say, told
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def fuse(
         )
     place = {"overwrite": overwrite, "resume": resume or part is not None}
     hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
-    expect_apart({"--out": out, "--save-model": save_model}, (hsi, msi, model, training["srf"]))
+    written = {"--out": out, "--save-model": save_model, "--log": log}
+    expect_apart(written, (hsi, msi, model, training["srf"]))
     expect_method_of(training)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
@@ -106,11 +108,16 @@ def fuse(
     begun = None
     if model is None and place["resume"] and not overwrite:
         begun = _begun(ctx, out, hsi, part, training)
+    if save_model is not None and not overwrite:
+        asked = {name: each for name, each in training.items() if name != "device"}
+        expect_saved(save_model, out, begun, hsi, **asked)
     workers = {} if threads is None else {"num_workers": threads}  # else what dask was told
     with connected(scheduler), dask.config.set(workers):
         fitted = begun or _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
-        if save_model is not None:
-            keep_model(fitted, save_model, out, overwrite=overwrite)
+        if save_model is not None and (overwrite or not save_model.exists()):
+            fitted.save(save_model)
+        elif save_model is not None:
+            expect_same_model(save_model, out, fitted)
         say(f"model: {told(fitted)}", quiet=quiet)
         with leaving(f"{out} is not complete. Run again with --resume"):
             units, device = training["wavelength_units"], training["device"]

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lift_xr.cli.exits import Refused
-
-if TYPE_CHECKING:
-    from lift_xr.models import Model
 
 
 def expect_apart(
@@ -43,19 +39,10 @@ def expect_model_place(path: Path, *, overwrite: bool) -> None:
         raise Refused("FileExistsError", f"{path} already exists. Pass --overwrite to replace it")
     if not path.parent.is_dir():
         raise Refused("FileNotFoundError", f"there is no folder {path.parent} to write {path} in")
-
-
-def keep_model(model: Model, path: Path, store: str, *, overwrite: bool) -> None:
-    """Save the model of a store, unless a run of it did before; another one is not replaced."""
-    from lift_xr.models import load_model
-
-    if not path.exists() or overwrite:
-        model.save(path)
-    elif load_model(path).digest != model.digest:
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise Refused(
-            "FileExistsError",
-            f"{path} holds another model than the one of {store}; expected the same, or a new "
-            f"file. Use another path, or leave --save-model out: {store} keeps its model",
+            "PermissionError",
+            f"{path} may not be written by you; expected a place for the model. Use another path",
         )
 
 

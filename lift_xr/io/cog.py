@@ -26,7 +26,7 @@ from lift_xr.grid import Grid
 from lift_xr.io.coding import Coding, Image, expect_dtype, find_coding
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
-from lift_xr.unmix import as_scene
+from lift_xr.unmix import ABUNDANCE, as_scene
 
 RGB = (650.0, 550.0, 470.0)  # nm, where red, green and blue are looked for
 REACH = 50.0  # nm, how far from it the nearest band may lie
@@ -238,6 +238,10 @@ def _describe(target: Any, chosen: xr.DataArray, coding: Coding) -> None:
     elif "units" in chosen.attrs:
         target.units = (str(chosen.attrs["units"]),) * len(chosen)
     labels = [str(label) for label in chosen["band"].to_numpy()]
+    if chosen.name == ABUNDANCE:
+        labels = [f"endmember {label}" for label in labels]
+    if isinstance(chosen.attrs.get("long_name"), str):
+        target.update_tags(long_name=chosen.attrs["long_name"])
     if "wavelength" in chosen.coords:
         labels = [f"{centre:g} nm" for centre in chosen["wavelength"].to_numpy()]
     target.descriptions = labels

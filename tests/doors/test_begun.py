@@ -105,6 +105,62 @@ def test_another_training_than_the_store_was_begun_with_is_named(
     assert f"leave HSI out to go on with the model in {begun}" in result.stderr
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_model_that_another_training_saved_is_in_the_way_before_anything_is_trained(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    out, other = tmp_path / "f.zarr", tmp_path / "other.lift"
+    train = ("fit", files["hsi.zarr"], "--srf", "rgb-camera", "--method", "linear", "--seed", 7)
+    assert run(*train, "--out", other).exit_code == 0
+    if begins:
+        assert fuse(files, "--out", out, "--part", "0/3").exit_code == 0
+    monkeypatch.setattr(FUSE, "fit", lambda *_, **__: pytest.fail("it trains"))
+    result = fuse(files, "--out", out, "--save-model", other, "--resume")
+    assert result.exit_code == 2, result.output
+    said = "another model than the one of" if begins else "another training than is asked: --seed"
+    assert f"{other} holds " in result.stderr
+    assert said in result.stderr
+    assert out.exists() == begins
+
+
+def test_a_model_of_no_command_is_in_the_way_too(files: Files, tmp_path: Path) -> None:
+    scene, kept = open_scene(files["hsi.zarr"]), tmp_path / "m.lift"
+    lift_xr.fit(scene, "rgb-camera", method="linear", progress=False).save(kept)
+    result = fuse(files, "--out", tmp_path / "f.zarr", "--save-model", kept, "--resume")
+    assert result.exit_code == 2, result.output
+    assert "no command trained it" in result.stderr
+    assert not (tmp_path / "f.zarr").exists()
+
+
+def test_a_run_that_was_killed_before_it_made_the_store_keeps_the_model_it_saved(
+    files: Files, tmp_path: Path
+) -> None:
+    kept = tmp_path / "m.lift"
+    asked = ("--save-model", kept, "--resume")
+    assert fuse(files, "--out", tmp_path / "killed.zarr", *asked).exit_code == 0
+    shutil.rmtree(tmp_path / "killed.zarr")
+    result = fuse(files, "--out", tmp_path / "killed.zarr", *asked)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_place_that_may_not_be_written_is_no_place_for_a_model(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FUSE, "fit", lambda *_, **__: pytest.fail("it trains"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = fuse(files, "--out", tmp_path / "f.zarr", "--save-model", tmp_path / "m.lift")
+    assert result.exit_code == 2, result.output
+    assert "PermissionError" in result.stderr
+
+
+def test_the_log_is_not_added_to_what_is_read(files: Files, tmp_path: Path) -> None:
+    before = Path(files["msi.tif"]).read_bytes()
+    result = fuse(files, "--out", tmp_path / "f.zarr", "--log", files["msi.tif"])
+    assert result.exit_code == 2, result.output
+    assert f"--log {files['msi.tif']} is, holds or lies in" in result.stderr
+    assert Path(files["msi.tif"]).read_bytes() == before
+
+
 def test_another_cube_is_noticed(files: Files, begun: Path, tmp_path: Path) -> None:
     other = files | {"hsi.zarr": str(tmp_path / "other.zarr")}
     write_zarr(open_scene(files["hsi.zarr"]) * 0.5, other["hsi.zarr"], dtype="float32")

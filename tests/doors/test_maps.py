@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 import zarr
 
@@ -56,6 +57,9 @@ def test_maps_are_exported_as_unmix_returns_them(tmp_path: Path) -> None:
     maps = lift_xr.unmix(fitted(), pair()[1])
     back = lift_xr.open_scene(export(maps, tmp_path / "maps.tif", progress=False))
     assert back.attrs["units"] == "fraction"
+    with rasterio.open(tmp_path / "maps.tif") as written:
+        assert written.descriptions == ("endmember 1", "endmember 2", "endmember 3")
+        assert written.tags()["long_name"] == "abundance of an endmember"
     np.testing.assert_array_equal(back, maps["abundances"])
 
 
