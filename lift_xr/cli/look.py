@@ -27,14 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Edge of the MSI; a multiple of 20. Time and disk grow with its square.",
 )
-@click.option(
-    "--seed",
-    metavar="NUMBER",
-    type=options.SEEDS,
-    default=0,
-    show_default=True,
-    help="Of the city and of the training.",
-)
+@options.seed_of("the city and of the training")
 @options.overwrite
 def demo(out: Path, size: int, seed: int, overwrite: bool) -> None:
     """Fuse a generated scene and see how good the result is.

@@ -107,15 +107,21 @@ alpha = click.option(
     help="A band that the MSI's file marks as alpha. mask: it says which pixels hold data; keep: "
     "it is data, as the near infrared of many four-band images is.",
 )
-SEEDS = click.IntRange(0, 2**32 - 1)
-seed = click.option(
-    "--seed",
-    metavar="NUMBER",
-    type=SEEDS,
-    default=0,
-    show_default=True,
-    help="Of everything random: one seed, one result.",
-)
+
+
+def seed_of(what: str) -> Decorator:
+    """Make the ``--seed`` option of a verb, saying what it is the seed of."""
+    return click.option(
+        "--seed",
+        metavar="NUMBER",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        help=f"Of {what}.",
+    )
+
+
+seed = seed_of("everything random: one seed, one result")
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -64,14 +64,7 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
     callback=_shards,
     help="How many tasks to cover of each pass, drawn at random.",
 )
-@click.option(
-    "--seed",
-    metavar="NUMBER",
-    type=options.SEEDS,
-    default=0,
-    show_default=True,
-    help="Of the draw.",
-)
+@options.seed_of("the draw")
 @click.option(
     "--repair",
     is_flag=True,
