@@ -8,14 +8,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from errno import EDQUOT, ENOSPC, EROFS
 
 import dask.array as da
 
 from lift_xr.io.engines import Engine, Finished, Index, engine_for
+from lift_xr.io.root import Replaced
 
 TRIES = 4
 BACKOFF = 1.0  # seconds before the second try; each further one waits four times as long
 HOPELESS = 10  # shards that failed, and not one that did not: the fault is not in the shards
+FULL = (ENOSPC, EDQUOT, EROFS)  # a disk that is full, for all or for us, or cannot be written
 TURN = 0.05  # seconds between two tries of a process that waits for its first core
 LISTEN = 0.5  # seconds between two looks at whether to stop
 
@@ -26,7 +29,8 @@ def run_shards(
     """Compute blocks of an array whose tasks write one shard each, and tell of each as it ends.
 
     With a distributed client the tasks run on its workers, else on the scheduler that dask is set
-    to, threads by default. A task that raises is tried ``TRIES`` times in all. Every shard is one
+    to, threads by default. A task that raises is tried ``TRIES`` times in all; once a disk is full
+    after these, or the store is another run's, no other task is begun. Every shard is one
     task, which computes what it needs for itself, so nothing travels or is held between two; only
     what half of them ask for directly, such as a model or a mean of the whole scene, is computed
     once before.
@@ -59,10 +63,15 @@ class _Run:
         self.running: set[Index] = set()
         self.tries: Counter[Index] = Counter()
         self.written = self.failed = 0
+        self.hopeless = False
 
     def results(self) -> Iterator[Finished]:
         while self.waiting or self.later or self.running:
-            if self.stop.is_set() or (self.failed >= HOPELESS and not self.written):
+            if (
+                self.stop.is_set()
+                or self.hopeless
+                or (self.failed >= HOPELESS and not self.written)
+            ):
                 self._stop_starting()
             self._start()
             for finished in self.engine.collect(self._patience()):
@@ -73,7 +82,8 @@ class _Run:
 
     def _start(self) -> None:
         while self.later and self.later[0][0] <= time.monotonic():
-            self.waiting.append(heapq.heappop(self.later)[1])
+            # First in turn: what ends all hope is known before all others have been tried in vain.
+            self.waiting.appendleft(heapq.heappop(self.later)[1])
         while self.waiting and self.engine.has_room(len(self.running)):
             index = self.waiting.popleft()
             self.running.add(index)
@@ -91,7 +101,9 @@ class _Run:
 
     def _try_again(self, finished: Finished) -> bool:
         tries = self.tries[finished.index]
-        if finished.error is None or tries == TRIES or self.stop.is_set():
+        if finished.error is None or tries == TRIES or self.stop.is_set() or self.hopeless:
+            return False
+        if isinstance(finished.error, Replaced):
             return False
         due = time.monotonic() + BACKOFF * 4 ** (tries - 1)
         heapq.heappush(self.later, (due, finished.index))
@@ -100,6 +112,8 @@ class _Run:
     def _counted(self, finished: Finished) -> Finished:
         self.written += finished.error is None
         self.failed += finished.error is not None
+        self.hopeless |= isinstance(finished.error, Replaced)
+        self.hopeless |= isinstance(finished.error, OSError) and finished.error.errno in FULL
         return replace(finished, tries=self.tries[finished.index])
 
     def _stop_starting(self) -> None:

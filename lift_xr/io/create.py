@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import ENOSYS, ENOTSUP, EPERM
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,15 @@ from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
-from lift_xr.io.root import DAMAGED
+from lift_xr.io.root import DAMAGED, ROOT
 from lift_xr.io.spare import SPARE, spare_of
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
 from lift_xr.packing import Codes, Packing
 from lift_xr.plan import Layout, Pass
 
-ROOT = "zarr.json"
 QUALITY, FLAGS = "quality", "flags"
 CONVENTIONS = "CF-1.11"
+LINKLESS = (EPERM, ENOTSUP, ENOSYS)  # of disks without hard links, by which zarr makes a file once
 SPECTRAL_ATTRS = {
     "wavelength": {"standard_name": "radiation_wavelength", "long_name": "band centre"},
     "fwhm": {"long_name": "full width at half maximum"},
@@ -47,7 +48,13 @@ def create(blueprint: Blueprint, store: Any) -> None:
     contents = _contents(blueprint)
     target = as_store(store)
     for key in sorted(contents, key=lambda each: (each != ROOT, each)):
-        sync(target.set_if_not_exists(key, contents[key]))
+        try:
+            sync(target.set_if_not_exists(key, contents[key]))
+        except OSError as error:
+            if error.errno not in LINKLESS:
+                raise
+            if not sync(target.exists(key)):  # whoever else makes it makes the same
+                sync(target.set(key, contents[key]))
 
 
 def clear(store: Any) -> None:

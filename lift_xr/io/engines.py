@@ -285,6 +285,9 @@ class _Here:
             found = Finished(index, ran=ran)
         except Exception as error:
             found = Finished(index, error)
+        except BaseException as error:  # of code that means to end its process: from a thread, a
+            self.finished.put(Finished(index, error))  # run would wait for ever for its task
+            raise
         finally:
             if self.turns is not None:
                 self.turns.give()

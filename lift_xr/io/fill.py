@@ -19,13 +19,13 @@ from lift_xr.io import seal
 from lift_xr.io.alike import Neighbours, expect_same_values
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.compute import TRIES, run_shards
-from lift_xr.io.create import ROOT, as_store, remove_debris
+from lift_xr.io.create import as_store, remove_debris
 from lift_xr.io.engines import Index, client_in_charge
 from lift_xr.io.files import HoldingStore
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.log import logging
 from lift_xr.io.record import read_progress, remove_marks
-from lift_xr.io.root import read_root
+from lift_xr.io.root import ROOT, Replaced, read_root
 from lift_xr.io.shards import (
     Target,
     record_failure,
@@ -139,6 +139,8 @@ def _fill_pass(
         tasks = _tasks(blueprint, target)
         for finished in run_shards(tasks, todo, stop=others.stop, shared=part[1] > 1):
             tell(finished)
+            if isinstance(finished.error, Replaced):
+                raise finished.error
             if finished.error is not None:
                 failed[each.first, finished.index] = finished.error
                 with suppress(Exception):  # a mark is for those who look; the row is not there

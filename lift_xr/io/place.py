@@ -60,6 +60,8 @@ def expect_place(
             f"{store} exists and is not a Zarr store; expected a new place, so nothing of yours is "
             "lost. Use another path, or move it away"
         )
+    if found == "nothing" or overwrite:
+        _expect_writable(store)
     if found == "zarr" and not (overwrite or resume):
         raise LayoutError(
             f"{store} already exists; expected a new place. Use another path, or pass "
@@ -173,6 +175,20 @@ def _occupant(store: Any) -> str:
     except DAMAGED:
         return "zarr"
     return "zarr"
+
+
+def _expect_writable(store: Any) -> None:
+    """Refuse a folder that nothing can be written in."""
+    path = local_path(store)
+    if path is None:
+        return
+    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        wrong = "may not be written by you" if place.is_dir() else "is not a folder"
+        raise LayoutError(
+            f"{store} cannot be written: {place} {wrong}; expected a folder to write in. "
+            "Use another path"
+        )
 
 
 def _in_memory(store: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -76,8 +76,8 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
     store = zarr.storage.MemoryStore(contents)
     blueprint = Blueprint(fused, (each,), packing)
     create(blueprint, store)
-    # A name of its own: arrays are kept open by the name of their run, this one's must not be.
-    target = Target.of(store, uuid.uuid4().hex, each, blueprint)
+    # A name of its own: arrays are kept open by the name of their place, this one's must not be.
+    target = replace(Target.of(store, blueprint.run, each, blueprint), place=uuid.uuid4().hex)
     with laps() as spent:
         _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))

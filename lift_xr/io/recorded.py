@@ -15,7 +15,7 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import ROOT, flags_path, index_within
+from lift_xr.io.create import flags_path, index_within
 from lift_xr.io.files import CHUNKS, array_of_file, key_of_file
 from lift_xr.io.record import (
     FAILING,
@@ -29,6 +29,7 @@ from lift_xr.io.record import (
     row_checksum,
     with_failing,
 )
+from lift_xr.io.root import ROOT
 from lift_xr.io.seal import read_file
 from lift_xr.io.verification import Failure, Index
 

@@ -12,9 +12,10 @@ from zarr.abc.store import Store
 from zarr.core.sync import sync
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import ROOT, as_store, remove_all
+from lift_xr.io.create import as_store, remove_all
 from lift_xr.io.embed import MODEL
 from lift_xr.io.record import RECORD
+from lift_xr.io.root import ROOT
 from lift_xr.io.seal import LAST, LIST, read_file, write_file
 from lift_xr.io.spare import SPARE, attrs_of
 from lift_xr.io.store import ABOUT, BESIDE, is_beside, place_beside

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.record import RECORD
 from lift_xr.io.spare import SPARE
 from lift_xr.io.store import ABOUT
 
+ROOT = "zarr.json"
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # what zarr raises
 
 
@@ -28,6 +33,27 @@ def read_root(store: Any) -> dict[str, Any] | None:
     if _attribute(store, RECORD, SPARE) is not None:
         raise damaged(store)
     return None
+
+
+class Replaced(LayoutError):
+    """What a run writes is not its store any more."""
+
+
+def expect_still(target: Store, run: str) -> None:
+    """Raise Replaced unless a store is still that of a run: others may remove it, or begin anew."""
+    try:
+        content = sync(target.get(ROOT, default_buffer_prototype()))
+        told = None if content is None else json.loads(content.to_bytes())
+        found = None if told is None else told["attributes"][ABOUT]["run"]
+    except DAMAGED:
+        found = None
+    if found != run:
+        raise Replaced(
+            f"{target} is not the store of this run any more: "
+            f"{'it was removed or damaged' if found is None else 'another run has begun there'} "
+            "while this one went on; expected nobody else to write there. Nothing more is written. "
+            "Give every run a place of its own"
+        )
 
 
 def damaged(store: Any) -> LayoutError:

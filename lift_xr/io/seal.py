@@ -18,9 +18,10 @@ from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
-from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.create import as_store
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, file_checksum
 from lift_xr.io.record import RECORD, content_digest
+from lift_xr.io.root import ROOT
 from lift_xr.io.store import ABOUT, BESIDE, is_beside
 
 FILES = "files"  # the attribute of the record's group that holds the list

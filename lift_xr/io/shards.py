@@ -24,6 +24,7 @@ from lift_xr.io.create import (
 )
 from lift_xr.io.files import NotingStore, array_of_file, key_of_file
 from lift_xr.io.record import checksum, done_row, is_done, mark_failing, record_path
+from lift_xr.io.root import expect_still
 from lift_xr.laps import lap
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
@@ -106,6 +107,7 @@ def write_lifted(
 
 
 def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndarray:
+    expect_still(target.store, target.run)
     with one_codec_at_a_time():
         written, sums = _write_levels(encoded.codes, target, block_id)
         with lap("write"):
@@ -121,6 +123,7 @@ def write_overview(target: Target, block_id: Index) -> np.ndarray:
     """
     if is_done(np.asarray(_array(target, record_path(target.each))[block_id])):
         return _told(block_id, 0)
+    expect_still(target.store, target.run)
     with one_codec_at_a_time():
         written, sums = _write_levels(_read_half(target, block_id), target, block_id)
         with lap("write"):
@@ -184,6 +187,7 @@ def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
 def _record(target: Target, block_id: Index, clipped: int, sums: dict[str, int]) -> None:
     paths = paths_written(target.each, target.variable)
     written = [sums[name] for name in (*paths, *target.files)]
+    expect_still(target.store, target.run)  # again: a row would call another run's shard done
     _array(target, record_path(target.each))[block_id] = done_row(clipped, written)
 
 

@@ -19,10 +19,10 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from zarr.storage import FsspecStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.create import as_store
 from lift_xr.io.pace import Pace, pace_of
 from lift_xr.io.record import DONE, FAILING, RECORD, Progress, all_progress
-from lift_xr.io.root import read_root
+from lift_xr.io.root import ROOT, read_root
 from lift_xr.io.store import LEVEL, local_path
 
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it

@@ -87,11 +87,16 @@ def levels(source: Any) -> tuple[tuple[int, int], ...]:
 
 
 def local_path(store: Any) -> Path | None:
-    """Return the path of a store on disk; None for URLs and other stores."""
+    """Return the path of a store on disk; None for other URLs and stores.
+
+    Of ``file://`` too: what is written by its path is written whole or not at all, which through
+    fsspec it is not.
+    """
     if isinstance(store, zarr.storage.LocalStore):
         return Path(store.root)
-    if isinstance(store, str | os.PathLike) and "://" not in os.fspath(store):
-        return Path(store)
+    if isinstance(store, str | os.PathLike):
+        place = os.fspath(store).removeprefix("file://")
+        return Path(place) if "://" not in place else None
     return None
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from zarr.abc.store import Store
 
 from lift_xr.errors import LayoutError
-from lift_xr.io.create import ROOT, as_store
+from lift_xr.io.create import as_store
 from lift_xr.io.embed import holds_model, read_model
 from lift_xr.io.inventory import (
     about,
@@ -28,6 +28,7 @@ from lift_xr.io.record import UNREADABLE
 from lift_xr.io.recorded import Faults, Recorded
 from lift_xr.io.repair import inside, mark_damaged
 from lift_xr.io.reread import Reader
+from lift_xr.io.root import ROOT
 from lift_xr.io.seal import read_file
 from lift_xr.io.store import BESIDE, RECIPE, open_store, place_beside
 from lift_xr.io.verification import Check, Failure, Index, Verification
