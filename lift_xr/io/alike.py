@@ -19,7 +19,7 @@ from lift_xr.encode import encode_block
 from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.compute import run_shards
-from lift_xr.io.record import read_progress
+from lift_xr.io.record import UNREADABLE, read_progress
 from lift_xr.io.shards import Target
 from lift_xr.windows import spans_of, windows
 
@@ -93,7 +93,8 @@ class Neighbours:
         return chosen
 
     def _expect_same(self, other: int, look: _Look, *, shared: bool) -> None:
-        found = _differing(self.blueprint, look, stop=self.stop, shared=shared)
+        on = threading.Event()  # to be told to stop is no reason to complete what is not compared
+        found = _differing(self.blueprint, look, stop=on, shared=shared)
         if found:
             i, n = self.part
             raise LayoutError(
@@ -119,11 +120,25 @@ def _look(blueprint: Blueprint, store: Any, done: np.ndarray) -> _Look | None:
     if not len(done):
         return None
     target = Target.of(store, blueprint.run, blueprint.passes[0], blueprint)
-    written = _opened(target)
-    some = done[:: -(-len(done) // LOOKS)]
-    middles = [_middle(tuple(map(int, index)), target) for index in some]
-    found = next((each for each in middles if _has_data(written[each], target)), None)
+    some = [tuple(map(int, index)) for index in done[:: -(-len(done) // LOOKS)]]
+    middles = [_middle(index, target) for index in some]
+    shown = zip(some, middles, strict=True)
+    found = next(
+        (each for index, each in shown if _has_data(_read(target, index, each), target)), None
+    )
     return _Look(target, found or middles[0], has_data=found is not None)
+
+
+def _read(target: Target, index: tuple[int, ...], window: Window) -> Any:
+    """Read a window of a shard that is done, or say what to do where it cannot be read."""
+    try:
+        return _opened(target)[window]
+    except UNREADABLE as error:
+        raise LayoutError(
+            f"shard {index} of {target.level_path(0)} of {target.place} was written and cannot be "
+            f"read ({error}); expected it as it was. Mark all that is damaged with "
+            "verify(store, shards='all', repair=True), then resume the run"
+        ) from error
 
 
 def _differing(blueprint: Blueprint, look: _Look, *, stop: threading.Event, shared: bool) -> int:

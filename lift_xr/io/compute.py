@@ -12,7 +12,7 @@ from errno import EDQUOT, ENOSPC, EROFS
 
 import dask.array as da
 
-from lift_xr.io.engines import Engine, Finished, Index, engine_for
+from lift_xr.io.engines import Done, Engine, Finished, Index, engine_for
 from lift_xr.io.root import Replaced
 
 TRIES = 4
@@ -24,7 +24,12 @@ LISTEN = 0.5  # seconds between two looks at whether to stop
 
 
 def run_shards(
-    statuses: da.Array, todo: Sequence[Index], *, stop: threading.Event, shared: bool = False
+    statuses: da.Array,
+    todo: Sequence[Index],
+    *,
+    stop: threading.Event,
+    shared: bool = False,
+    done: Done | None = None,
 ) -> Iterator[Finished]:
     """Compute blocks of an array whose tasks write one shard each, and tell of each as it ends.
 
@@ -46,10 +51,12 @@ def run_shards(
     shared
         Whether other processes, maybe of this machine, run tasks of the same run: then all of them
         together have as many under way here as there are cores.
+    done
+        Asked of each task where it runs, before it does: another process may have done it.
     """
     if not todo:
         return
-    with engine_for(statuses, todo, shared=shared) as engine:
+    with engine_for(statuses, todo, shared=shared, done=done) as engine:
         yield from _Run(engine, todo, stop).results()
 
 

@@ -50,6 +50,8 @@ class SharedCores:
         self._files: list[int] = []
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.lstat().st_uid != os.getuid():  # anybody may make it, where all write
+                raise PermissionError(f"{folder} is somebody else's")
             self._queue = _open(folder / QUEUE)
             self._files = [self._queue, *(_open(folder / str(name)) for name in names)]
         self._cores = self._files[1:]
@@ -115,7 +117,7 @@ def shared_cores() -> SharedCores:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def _locked(file: int) -> bool:

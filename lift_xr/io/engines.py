@@ -33,6 +33,7 @@ from lift_xr.workers import find_client
 
 Index = tuple[int, ...]
 Graph = dict[Any, Any]
+Done = Callable[[Index], bool]  # whether a task is done already
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def out_of_reach() -> bool:
 
 @contextmanager
 def engine_for(
-    statuses: da.Array, todo: Sequence[Index], *, shared: bool = False
+    statuses: da.Array, todo: Sequence[Index], *, shared: bool = False, done: Done | None = None
 ) -> Iterator[Engine]:
     """Find out where tasks run, and make ready to run them there.
 
@@ -117,8 +118,10 @@ def engine_for(
     shared
         Take turns at this machine's cores with other processes, unless dask is told how many
         threads to use.
+    done
+        Asked where a task runs, before it does: it may have been done meanwhile.
     """
-    work = _Work.of(statuses, todo)
+    work = _Work.of(statuses, todo, done)
     client = client_in_charge()
     if client is not None:
         yield _Cluster(client, work, todo)
@@ -155,14 +158,17 @@ class _Work:
         Begins the keys of the shards.
     shared
         What so many shards ask for that it is computed once for all.
+    done
+        Whether a shard need not be computed.
     """
 
     graph: Graph
     name: str
     shared: frozenset[Any] = field(default_factory=frozenset)
+    done: Done | None = None
 
     @classmethod
-    def of(cls, statuses: da.Array, todo: Sequence[Index]) -> _Work:
+    def of(cls, statuses: da.Array, todo: Sequence[Index], done: Done | None) -> _Work:
         """Find out what the shards share: what at least half of them ask for directly."""
         keys = [(statuses.name, *index) for index in todo]
         optimized = da.optimize(statuses.__dask_graph__(), keys)
@@ -170,7 +176,7 @@ class _Work:
         _, dependents = get_deps(graph)
         most = max(1, len(todo) // 2)
         shared = (key for key, users in dependents.items() if len(users) > most)
-        return cls(graph, statuses.name, frozenset(shared))
+        return cls(graph, statuses.name, frozenset(shared), done)
 
     def with_shared(self, get: Callable[..., Any]) -> _Work:
         """Compute what is shared."""
@@ -203,18 +209,25 @@ class _Work:
                 inner[each] = self.graph[each]
                 wanted.extend(inner[each].dependencies)
         outer = tuple(given)
-        return Task(key, _run_alone, inner, key, outer, *map(TaskRef, outer))
+        return Task(key, _run_alone, inner, key, outer, self.done, *map(TaskRef, outer))
 
 
-def _run_alone(inner: Graph, key: Any, given: tuple[Any, ...], *values: Any) -> Ran:
-    """Compute one shard, and say what it cost."""
-    start = time.perf_counter()
+def _run_alone(
+    inner: Graph, key: Any, given: tuple[Any, ...], done: Done | None, *values: Any
+) -> Ran:
+    """Compute one shard, and say what it cost: nothing, where it is done.
+
+    A cluster runs a task again that was done, where its worker died before anybody heard of it.
+    """
+    start, value = time.perf_counter(), 0
     with laps() as spent:
-        known = {each: DataNode(each, value) for each, value in zip(given, values, strict=True)}
-        found: Any = execute_graph({**inner, **known}, keys=[key])
+        if done is None or not done(key[1:]):
+            known = {each: DataNode(each, value) for each, value in zip(given, values, strict=True)}
+            found: Any = execute_graph({**inner, **known}, keys=[key])
+            value = int(found[key].item())
     _give_memory_back()
     return Ran(
-        value=int(found[key].item()),
+        value=value,
         seconds=time.perf_counter() - start,
         laps=dict(spent),
         host=socket.gethostname(),

@@ -6,6 +6,7 @@ import uuid
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -28,6 +29,7 @@ from lift_xr.io.record import read_progress, remove_marks
 from lift_xr.io.root import ROOT, Replaced, read_root
 from lift_xr.io.shards import (
     Target,
+    is_written,
     record_failure,
     write_block,
     write_lifted,
@@ -135,9 +137,10 @@ def _fill_pass(
     done = 0
     early = _early(len(todo))
     title = "writing" if each.first == 0 else "writing overviews"
+    how: Any = {"shared": part[1] > 1, "done": partial(is_written, target=target)}
     with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
         tasks = _tasks(blueprint, target)
-        for finished in run_shards(tasks, todo, stop=others.stop, shared=part[1] > 1):
+        for finished in run_shards(tasks, todo, stop=others.stop, **how):
             tell(finished)
             if isinstance(finished.error, Replaced):
                 raise finished.error
@@ -148,7 +151,7 @@ def _fill_pass(
             done += finished.error is None
             advance(done)
             if finished.error is None and done in early:
-                others.expect_same_values()
+                others.expect_same_values(shared=part[1] > 1)
     if others.stop.is_set() and done < len(todo):
         left = len(todo) - done
         raise Interrupted(

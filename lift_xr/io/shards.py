@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.blocks import Lifter, lift_block
 from lift_xr.encode import Encoded, encode_block
@@ -23,7 +24,7 @@ from lift_xr.io.create import (
     paths_written,
 )
 from lift_xr.io.files import NotingStore, array_of_file, key_of_file
-from lift_xr.io.record import checksum, done_row, is_done, mark_failing, record_path
+from lift_xr.io.record import DAMAGE, checksum, done_row, is_done, mark_failing, record_path
 from lift_xr.io.root import expect_still
 from lift_xr.laps import lap
 from lift_xr.overview import halve
@@ -116,13 +117,16 @@ def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndar
     return _told(block_id, written + encoded.flags.nbytes)
 
 
-def write_overview(target: Target, block_id: Index) -> np.ndarray:
-    """Halve what the last level of the pass before holds, and write it and its own overviews.
+def is_written(index: Index, *, target: Target) -> bool:
+    """Whether a task is done, maybe by another process, which writes the same store."""
+    try:
+        return is_done(np.asarray(_array(target, record_path(target.each))[index]))
+    except DAMAGE:  # half a row is none
+        return False
 
-    Not where another process, which completes the same store, has done so meanwhile.
-    """
-    if is_done(np.asarray(_array(target, record_path(target.each))[block_id])):
-        return _told(block_id, 0)
+
+def write_overview(target: Target, block_id: Index) -> np.ndarray:
+    """Halve what the last level of the pass before holds, and write it and its own overviews."""
     expect_still(target.store, target.run)
     with one_codec_at_a_time():
         written, sums = _write_levels(_read_half(target, block_id), target, block_id)
@@ -157,10 +161,17 @@ def _write(
     """Write one block to one array; return the checksums of its values and of its files."""
     array, index = _array(target, path), index_within(path, block_id)
     shard = index_within(path, target.each.layouts[number].shard)
-    array[_window(index, shard, stored.shape)] = stored
     noted: Any = array.store
-    files = (name for name in target.files if array_of_file(name) == path)
-    return {path: checksum(stored)} | {name: noted.take(key_of_file(name, index)) for name in files}
+    files = [name for name in target.files if array_of_file(name) == path]
+    keys = {name: key_of_file(name, index) for name in files}
+    window = _window(index, shard, stored.shape)
+    try:
+        array[window] = stored
+    except DAMAGE:  # zarr reads a shard at the edge before it writes it, and a broken one is there
+        for key in keys.values():
+            sync(noted.delete(key))
+        array[window] = stored
+    return {path: checksum(stored)} | {name: noted.take(key) for name, key in keys.items()}
 
 
 def _read_half(target: Target, block_id: Index) -> np.ndarray:

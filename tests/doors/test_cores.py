@@ -144,7 +144,7 @@ def test_parts_on_one_machine_never_work_on_more_shards_than_it_has_cores(tmp_pa
         each.join()
     assert [each.exitcode for each in parts] == [0, 0]
     changes = list(map(int, (tmp_path / "diary").read_text().split()))
-    assert len(changes) in (2 * 8, 2 * 9)  # who comes late looks at a shard again
+    assert len(changes) in range(2 * 8, 2 * 12 + 1)  # each looks at one or two again
     assert max(accumulate(changes)) == 1
 
 

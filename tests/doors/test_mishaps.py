@@ -116,6 +116,24 @@ def test_once_the_disk_is_full_no_shard_is_lifted_in_vain(
     assert files_of(tmp_path / "s.zarr") == whole
 
 
+@pytest.mark.parametrize("length", [3, 99])
+def test_a_shard_that_a_lost_disk_cut_short_is_named_with_the_way_to_write_it_again(
+    tmp_path: Path,
+    whole: dict[str, bytes],  # noqa: F811
+    length: int,
+) -> None:
+    store = tmp_path / "s.zarr"
+    write_zarr(scene(), store, shard=SHARD, part=(1, 2))
+    cut = store / "0/reflectance/c/0/0/0"
+    cut.write_bytes(cut.read_bytes()[:length])
+    with pytest.raises(LayoutError, match=r"shard \(0, 0, 0\) of 0/reflectance .*repair=True"):
+        write_zarr(scene(), store, shard=SHARD, resume=True)
+    found = verify(store, shards="all", repair=True, progress=False)
+    assert "0/reflectance/c/0/0/0" in {each.file for each in found.failures}
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+
+
 # ------------------------------------------------------------------------------ others at the store
 
 
@@ -156,16 +174,31 @@ def test_two_runs_that_resume_one_store_at_once_write_the_same_bytes(
     tmp_path: Path,
     whole: dict[str, bytes],  # noqa: F811
 ) -> None:
-    store, again = tmp_path / "s.zarr", [True]
+    store, ran = tmp_path / "s.zarr", list[int]()
 
     def run_too(row: int) -> None:
-        if row == 4 and again:
-            again.clear()
+        ran.append(row)
+        if row == 4:
             write_zarr(scene(), store, shard=SHARD, resume=True)
             assert status(store).complete
 
     with dask.config.set(scheduler="synchronous"):
         write_zarr(watched(run_too), store, shard=SHARD, resume=True)
+    assert ran == [0, 1, 2, 3, 4]  # the others are done by then
+    assert files_of(store) == whole
+
+
+@pytest.mark.parametrize("length", [0, 3, 99])
+def test_half_a_shard_without_a_row_is_written_again(
+    tmp_path: Path,
+    whole: dict[str, bytes],  # noqa: F811
+    length: int,
+) -> None:
+    store = tmp_path / "s.zarr"
+    write_zarr(scene(), store, shard=SHARD, part=(1, 2))
+    (store / "_progress/0/c/0/0/0/0").write_bytes(b"no row")
+    (store / "0/reflectance/c/0/0/0").write_bytes(whole["0/reflectance/c/0/0/0"][:length])
+    write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store) == whole
 
 
