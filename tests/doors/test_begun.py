@@ -147,8 +147,10 @@ def test_a_place_that_may_not_be_written_is_no_place_for_a_model(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FUSE, "fit", lambda *_, **__: pytest.fail("it trains"))
-    monkeypatch.setattr("os.access", lambda *_: False)
-    result = fuse(files, "--out", tmp_path / "f.zarr", "--save-model", tmp_path / "m.lift")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != theirs)
+    result = fuse(files, "--out", tmp_path / "f.zarr", "--save-model", theirs / "m.lift")
     assert result.exit_code == 2, result.output
     assert "PermissionError" in result.stderr
 

@@ -345,7 +345,8 @@ def test_stores_that_are_no_folders_are_written_resumed_read_and_exported(
     found = status(store)
     assert (found.done, found.failing) == (8, 1)
     if place in ("url", "fsspec"):  # which tell when an object was written
-        assert 0 <= found.eta <= 1 / found.rate  # overdue: any moment
+        assert 0 <= found.eta < 600
+        assert found.rate > 0
         assert 0 <= found.idle < 600
     else:
         assert found.rate is found.eta is found.idle is None
