@@ -250,7 +250,7 @@ def test_a_shape_that_is_no_multiple_is_refused_with_the_nearest(shape: tuple[in
         assert "shape=(1040, 1040)" in message
 
 
-@pytest.mark.parametrize("ratio", [0, 2.5])
+@pytest.mark.parametrize("ratio", [0, 2.5, 20.0])
 def test_a_ratio_that_is_no_whole_number_is_refused(ratio: float) -> None:
     with pytest.raises(GridError, match=r"ratio is .*; expected a whole number.*Pass ratio=20"):
         synthetic.scene((40, 40), ratio=ratio)  # type: ignore[arg-type]
