@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from lift_xr.io import WriteFailed, compute, open_scene, shards, write_zarr
+from tests.processes import run_script
 from tests.scenes import located, shared_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -19,12 +18,7 @@ TOY = ("--shape", 160, 160, "--shard", 40, "--method", "linear", "--threads", 2,
 
 
 def run(script: str, *options: object) -> str:
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *map(str, options)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(BENCHMARKS / script, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
