@@ -24,9 +24,12 @@ PRELOAD = (
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
+PROCESSES.set_forkserver_preload(list(PRELOAD))
+
+
 def ready() -> None:
-    """Start the server, unless it runs; whoever starts it says what it imports."""
-    forkserver.set_forkserver_preload(list(PRELOAD))
+    """Start the server before dask does, unless it runs: who starts it says what it imports."""
+    PROCESSES.set_forkserver_preload(list(PRELOAD))
     forkserver.ensure_running()
 
 
@@ -46,21 +49,28 @@ class Done:
 
 
 def run_script(
-    path: Path, *arguments: object, environment: Mapping[str, str] | None = None
+    path: Path,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    forks: bool = False,
 ) -> Done:
-    """Run a script to its end, as ``python path arguments`` would."""
+    """Run a script to its end, as ``python path arguments`` would.
+
+    With ``forks``, its own fresh processes are forks of it, which start at once as well.
+    """
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder)
-        running = another(
-            be_script, path, [*map(str, arguments)], dict(environment or os.environ), said
-        )
+        around = dict(os.environ if environment is None else environment)
+        running = another(be_script, path, [*map(str, arguments)], around, said, forks=forks)
         running.start()
         running.join()
         told = ((said / name).read_text() for name in ("stdout", "stderr"))
         return Done(running.exitcode, *told)
 
 
-def be_script(path: Path, arguments: list[str], environment: dict[str, str], said: Path) -> None:
+def be_script(
+    path: Path, arguments: list[str], environment: dict[str, str], said: Path, *, forks: bool
+) -> None:
     """Become the script: its arguments, its environment, its folder before all others."""
     os.environ.clear()
     os.environ.update(environment)
@@ -69,4 +79,11 @@ def be_script(path: Path, arguments: list[str], environment: dict[str, str], sai
     for number, name in ((1, "stdout"), (2, "stderr")):
         with (said / name).open("w") as file:
             os.dup2(file.fileno(), number)
+    if forks:
+        multiprocessing.get_context = forking
     runpy.run_path(str(path), run_name="__main__")
+
+
+def forking(method: str | None = None, *, contexts: Any = multiprocessing.get_context) -> Any:
+    """The context asked for, and in place of fresh processes one that forks."""
+    return contexts("fork" if method == "spawn" else method)
