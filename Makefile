@@ -33,7 +33,7 @@ demo: $(VENV)/library
 	$(BIN)/lift-xr demo --out demo --overwrite
 
 test: $(VENV)/tools
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n 2
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n 2 --dist worksteal
 
 test-all: $(VENV)/tools
 	$(BIN)/python -m pytest

@@ -20,7 +20,7 @@ from published import Case, Floats
 
 import lift_xr
 from lift_xr.baselines import bicubic
-from lift_xr.fuse import Consistency
+from lift_xr.given import Consistency
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import METHODS, Pairs
 from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from lift_xr.models import objection
 from lift_xr.models.backprojection import agree
 from lift_xr.pointspread import PointSpread, estimate_point_spread, reach_of, residual_of
 from lift_xr.threads import one_blas_thread
+from lift_xr.warn import warn_user
 
 MOST_CELLS = 1 << 14  # of a scene that is looked at as a whole
 ENOUGH_TO_SEE = 1 << 19  # pixels under the cells that a point spread is found by
@@ -201,11 +201,7 @@ def told_of_mosaic(sight: Sight | str | None, trained: Mapping[str, Any]) -> dic
 
 
 def _fallen_back(reason: str, told: dict[str, Any], *, advice: str = ADVICE) -> dict[str, Any]:
-    warnings.warn(
-        f"consistency='both' became 'msi': {reason}. {advice}",
-        UserWarning,
-        stacklevel=5,
-    )
+    warn_user(f"consistency='both' became 'msi': {reason}. {advice}")
     return {"consistency": "msi", "agreement": told | {"fallback": reason}}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import dask.array as da
@@ -23,6 +22,7 @@ from lift_xr.response import estimate_responses
 from lift_xr.scene import BadBands, expect_hsi, expect_msi
 from lift_xr.srf import SRF, match_bands
 from lift_xr.threads import one_blas_thread
+from lift_xr.warn import warn_user
 
 CELLS = 1 << 16  # looked at; with hundreds of bands, memory and time begin to count
 
@@ -228,9 +228,7 @@ def _warn_of_weak(estimate: xr.DataArray) -> None:
                 strict=True,
             )
         )
-        warnings.warn(
+        warn_user(
             f"the hsi explains little of msi bands {pairs} (correlation); expected {WEAK} or more. "
-            "Check the registration, or pass srf=SRF.sensor(...)",
-            UserWarning,
-            stacklevel=3,
+            "Check the registration, or pass srf=SRF.sensor(...)"
         )

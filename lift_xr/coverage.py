@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import xarray as xr
 
 from lift_xr import spectral
 from lift_xr.errors import SpectralError
 from lift_xr.scene import to_nm
+from lift_xr.warn import warn_user
 
 # A band with less than half of its response inside the cube would be guessed rather than sampled:
 # most of it would describe wavelengths that nobody measured. With a tenth missing, what is left of
@@ -79,10 +78,9 @@ def expect_support(
             f"{found}{noun} {_shares(bands, share, lost)} {verb} no support, with less than "
             f"{NO_SUPPORT:.0%} of the response within. {_without(bands, lost)}"
         )
-    warnings.warn(
+    warn_user(
         f"{found}only part of the response of {_shares(bands, share, weak)} lies within, expected "
-        f"{FULL_SUPPORT:.0%}; the rest is left out. {_without(bands, weak)}",
-        stacklevel=3,
+        f"{FULL_SUPPORT:.0%}; the rest is left out. {_without(bands, weak)}"
     )
 
 

@@ -117,11 +117,7 @@ def degrade(
 
 def crop(scene: xr.DataArray, *, ratio: int) -> xr.DataArray:
     """Cut off rows and columns at the end until both are multiples of ``ratio``."""
-    if ratio < 1 or ratio != int(ratio):
-        raise GridError(
-            f"ratio is {ratio} MSI pixels per HSI pixel; expected a whole number, 1 or more. "
-            "Pass one, as in ratio=8"
-        )
+    _expect_ratio(ratio)
     sizes = {dim: scene.sizes[dim] // ratio * ratio for dim in ("y", "x")}
     if not all(sizes.values()):
         raise GridError(
@@ -299,6 +295,15 @@ def _expect_truth(truth: xr.DataArray | xr.Dataset, srf: SRF) -> xr.DataArray:
     return known
 
 
+def _expect_ratio(ratio: Any) -> None:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | np.integer) or ratio < 1:
+        meant = isinstance(ratio, float) and ratio >= 1 and ratio.is_integer()
+        raise GridError(
+            f"ratio is {ratio!r} MSI pixels per HSI pixel; expected a whole number, 1 or more. "
+            f"Pass one, as in ratio={int(ratio) if meant else 8}"
+        )
+
+
 def chosen_kernel(
     psf: str | npt.ArrayLike,
     ratio: int,
@@ -319,7 +324,15 @@ def chosen_kernel(
 
 def expect_kernel(psf: npt.ArrayLike) -> psfs.Kernel:
     """The kernel as float64, refused where it has no centre or does not sum to one."""
-    kernel = np.asarray(psf, dtype="float64")
+    try:
+        kernel = np.asarray(psf, dtype="float64")
+    except (TypeError, ValueError):
+        named = psf if psf in psfs.names() else "gaussian"
+        found = repr(psf) if isinstance(psf, str) else f"a {type(psf).__name__} of something else"
+        raise GridError(
+            f"psf is {found}; expected an array (y, x) of numbers, in MSI pixels, that sums to 1. "
+            f"Use psf=lift_xr.psf.kernel({named!r}, sigma=2.0, half_width=6)"
+        ) from None
     if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape):
         raise GridError(
             f"psf has shape {kernel.shape}; expected (y, x) with odd sides, so that there is a "

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping
-from importlib.metadata import version
-from typing import Any, Literal, get_args
+from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from lift_xr import srf as responses
 from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_of_mosaic
-from lift_xr.beside import expect_aligned, prior_of
-from lift_xr.blind import estimate_srf
-from lift_xr.blocks import Prior, lift_blocks
-from lift_xr.coarser import split, with_coarser
-from lift_xr.degrade import expect_kernel
-from lift_xr.device import DEVICES, find_device
-from lift_xr.errors import GridError, LayoutError, SpectralError
-from lift_xr.footprint import Overlay
-from lift_xr.harmonize import IDENTITY, Harmonization, expect_comparable, expect_one_time
+from lift_xr.blocks import lift_blocks
+from lift_xr.errors import GridError
+from lift_xr.fitted import assemble
+from lift_xr.given import Consistency, Given, Scene, expect_settings
+from lift_xr.harmonize import IDENTITY, Harmonization
 from lift_xr.harmonize import harmonize as match_radiometry
-from lift_xr.kernel import DenseNetwork
-from lift_xr.models import (
-    Learnt,
-    Method,
-    Model,
-    MorphRecipe,
-    Pairs,
-    Refusal,
-    expect_method,
-    name_of,
-    train_method,
-    train_over,
-)
-from lift_xr.models.backprojection import BackProjection
-from lift_xr.models.base import fitted_parts
-from lift_xr.models.mixture import Mixture
-from lift_xr.models.projection import gain_towards_msi, obey_msi, updated
-from lift_xr.models.trust import Trust, calibrate
-from lift_xr.progress import bar
-from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
-from lift_xr.scene import BLOCK, BadBands, expect_hsi, expect_msi, expect_values
-from lift_xr.threads import one_blas_thread
-from lift_xr.workers import find_client, run_as_one_task
-
-Scene = xr.DataArray | xr.Dataset
-Consistency = Literal["msi", "both", "none"]
-
-GREATEST_BLOCK = 16 * 2**30  # bytes, lifted
-TRAINING_PIXELS = 65_536  # more change nothing: a batch of 512 sees 1.5 million in 3,000 steps
+from lift_xr.label import label
+from lift_xr.learn import learn
+from lift_xr.models import Method, Model, MorphRecipe, expect_method, name_of
+from lift_xr.mosaic import prepare
+from lift_xr.scene import BLOCK, BadBands, expect_msi
 
 
 def fuse(
@@ -211,66 +177,76 @@ def fit(
     the cells of the cube, as ``consistency="both"`` takes it.
     """
     chosen, name = expect_method(method), name_of(method)
-    _expect_settings(consistency, device, seed)
-    kernel = _expect_both(consistency, msi, psf)
-    cube = expect_hsi(hsi, bad_bands=bad_bands)
-    mosaic = None if msi is None else expect_msi(msi)
-    response = _response(srf, cube, mosaic, bad_bands)
-    matrix = response.sample(cube)
-    msi_lr = responses.apply(matrix, cube)
-    _expect_comparable(mosaic, msi_lr, harmonize)
+    kernel = expect_settings(consistency, msi=msi, psf=psf, device=device, seed=seed)
+    given = Given.of(hsi, srf, msi, bad_bands=bad_bands)
+    given.expect_comparable(harmonize)
     projected = consistency != "none" and chosen.projects
-    if consistency == "both" and projected and mosaic is not None:
-        expect_one_time(mosaic)
-        expect_aligned(cube, mosaic)
-    beside = chosen.pan_prior and matrix.sizes["msi_band"] == 1
-    if not beside:
-        _expect_bands(matrix, chosen, name)
+    both = consistency == "both" and projected
+    if both:
+        given.expect_aligned()
+    given.expect_bands(chosen, name)
     radiometry, learning, sight = IDENTITY, None, None
-    if mosaic is not None and projected and (consistency == "both" or chosen.training):
-        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
-        even = radiometry.apply(mosaic)
-        learning = _look(cube, even, matrix) if chosen.training else None
-        if consistency == "both":
-            given = learning is None or kernel is not None
-            sight = look(cube, even, matrix, psf=kernel) if given else learning
+    if given.mosaic is not None and projected and (both or chosen.training):
+        radiometry, learning, sight = _look(given, chosen, harmonize, kernel, both=both)
     first = sight if learning is None else learning
-    trainable = first.even(cube) if isinstance(first, Sight) else cube
-    pixels = with_coarser(trainable.data) if beside else trainable.data
-    over = learning.overlay.within(ENOUGH_TO_LEARN) if isinstance(learning, Sight) else None
-    with bar(f"training {name}", total=1, show=progress) as advance:
-        trained = _train_on_draw(
-            pixels,
-            report=lambda step, steps, _loss: advance(step / steps),
-            count=_count(chosen),
-            method=method,
-            beside=beside,
-            srf=matrix.to_numpy(),
-            units=str(cube.attrs.get("units", "")),
-            bands=cube["band"].to_numpy().tolist(),
-            projected=projected,
-            seed=seed,
-            device=device,
-            overlay=over,
-            long=consistency == "both",
-        )
+    trained = learn(
+        given,
+        first.even(given.cube) if isinstance(first, Sight) else given.cube,
+        method=method,
+        projected=projected,
+        overlay=learning.overlay.within(ENOUGH_TO_LEARN) if isinstance(learning, Sight) else None,
+        long=consistency == "both",
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     # After the training, which has looked at the cube's pixels and says what is wrong with them.
-    if mosaic is not None and first is None:
-        radiometry = match_radiometry(mosaic, msi_lr, method=harmonize)
+    if given.mosaic is not None and first is None:
+        radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
     told = told_of_mosaic(learning, trained)
     if sight is not None:
-        trained, agreement = agreeing(sight, trained, matrix.to_numpy())
+        trained, agreement = agreeing(sight, trained, given.matrix.to_numpy())
         told |= agreement
     about = {
         "method": name,
         "consistency": "msi" if projected else "none",
         "harmonize": radiometry.describe(),
-        "alone": mosaic is None,  # fitted without an MSI
+        "alone": msi is None,  # fitted without an MSI
         "seed": seed,
-        "srf": response.digest,
+        "srf": given.response.digest,
         **told,
     }
-    return _assemble(cube, matrix, radiometry, trained, about)
+    return assemble(given, radiometry, trained, about)
+
+
+def _look(
+    given: Given,
+    chosen: Method,
+    harmonize: str,
+    kernel: npt.NDArray[np.float64] | None,
+    *,
+    both: bool,
+) -> tuple[Harmonization, Sight | str | None, Sight | str | None]:
+    """How cells lie over pixels of the harmonised mosaic: to learn from it, and to agree."""
+    assert given.mosaic is not None
+    radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
+    even = radiometry.apply(given.mosaic)
+    learning = _look_to_learn(given, even) if chosen.training else None
+    if not both:
+        return radiometry, learning, None
+    if learning is not None and kernel is None:
+        return radiometry, learning, learning
+    return radiometry, learning, look(given.cube, even, given.matrix, psf=kernel)
+
+
+def _look_to_learn(given: Given, even: xr.DataArray) -> Sight | str:
+    """The same; why the mosaic cannot be learnt from, where nobody insists."""
+    if "time" in even.dims:
+        return "the mosaic has several times"
+    try:
+        return look(given.cube, even, given.matrix, psf=None)
+    except GridError as error:
+        return str(error)
 
 
 def predict(
@@ -324,313 +300,3 @@ def predict(
     mosaic, prior = prepare(model, msi, hsi=hsi, block=block, device=device)
     lifted = lift_blocks(mosaic.data, model, device=device, prior=prior)
     return label(lifted, mosaic, model)
-
-
-def prepare(
-    model: Model, msi: Scene, *, hsi: Scene | None, block: int, device: str
-) -> tuple[xr.DataArray, Prior | None]:
-    """Check all that can be checked before a pixel is read: the mosaic, and the cube beside it."""
-    _expect_device(device)
-    mosaic = mosaic_for(model, msi, block=block)
-    return mosaic, prior_of(model, hsi, mosaic)
-
-
-def mosaic_for(model: Model, msi: Scene, *, block: int) -> xr.DataArray:
-    """Make a scene of a mosaic, with the model's bands in the model's order."""
-    mosaic = _in_model_order(expect_msi(msi, block=block), model)
-    _expect_small_blocks(mosaic, model)
-    _warn_of_units(mosaic, model)
-    return mosaic
-
-
-def _look(cube: xr.DataArray, mosaic: xr.DataArray, matrix: xr.DataArray) -> Sight | str:
-    """How cells lie over pixels; why the mosaic cannot be learnt from, where nobody insists."""
-    if "time" in mosaic.dims:
-        return "the mosaic has several times"
-    try:
-        return look(cube, mosaic, matrix, psf=None)
-    except GridError as error:
-        return str(error)
-
-
-def _train_on_draw(
-    pixels: da.Array, *, count: int | None, seed: int, **settings: Any
-) -> Mapping[str, Any]:
-    """Train on the pixels drawn; where most are nodata, more is kept in a second draw."""
-    try:
-        drawn = draw_pixels(pixels, count=count, seed=seed, spare=SPARE)
-        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
-    except TooFewDrawn:
-        drawn = draw_pixels(pixels, count=count, seed=seed)
-        return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
-
-
-def train_on_sample(
-    sample: Sample,
-    *,
-    method: Any,
-    srf: npt.NDArray[np.float64],
-    units: str,
-    bands: list[Any],
-    projected: bool,
-    seed: int,
-    device: str,
-    beside: bool = False,
-    overlay: Overlay | None = None,
-    long: bool = False,
-    report: Any = None,
-) -> dict[str, Any]:
-    """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
-    sample, prior = split(sample, srf.shape[1]) if beside else (sample, None)
-    _expect_sample(sample, bands)
-    pairs = Pairs(sample.pixels, srf, units, sample.beside, prior)
-    chosen = {"seed": seed, "device": find_device(device), "report": report}
-    learnt = None
-    with one_blas_thread():  # small products: more threads would only wait for one another
-        if overlay is not None:
-            learnt = train_over(method, pairs, overlay, long=long, **chosen)
-        network: DenseNetwork | Mixture
-        gain: npt.NDArray[np.float64] | None = None
-        if isinstance(learnt, Learnt):
-            network, history, gain = learnt.network, learnt.history, learnt.gain
-        else:
-            network, history = train_method(method, pairs, **chosen)
-            if projected:
-                network, gain = _obeying(network, pairs, seed)
-        trust = calibrate(network, pairs, seed=seed)
-    limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
-    history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
-    return {
-        "network": network,
-        "trust": trust,
-        "history": history,
-        "range": limits,
-        "gain": gain,
-        "learnt": isinstance(learnt, Learnt),
-        "refused": learnt if isinstance(learnt, Refusal) else None,
-    }
-
-
-def _obeying(
-    network: DenseNetwork | Mixture, pairs: Pairs, seed: int
-) -> tuple[DenseNetwork | Mixture, npt.NDArray[np.float64] | None]:
-    """The network made to obey the MSI, and by which gain where it is one for all pixels."""
-    if isinstance(network, Mixture):
-        return obey_msi(network, pairs, seed=seed), None
-    gain = gain_towards_msi(network, pairs, seed=seed)
-    return updated(network, pairs.srf, gain), gain
-
-
-def _expect_sample(sample: Sample, bands: list[Any]) -> None:
-    """Refuse pixels that cannot be trained on, and say which bands are to blame."""
-    empty = [band for band, finite in zip(bands, sample.finite, strict=True) if not finite]
-    some = sample.valid or (int(sample.finite.max()) if empty else 0)
-    expect_values(count_valid=some, count_inf=sample.infinite, all_nan_bands=empty)
-
-
-def _expect_settings(consistency: str, device: str, seed: int) -> None:
-    if consistency not in get_args(Consistency):
-        expected = ", ".join(map(repr, get_args(Consistency)))
-        raise ValueError(f"consistency is {consistency!r}; expected one of {expected}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ValueError(
-            f"seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}. Use seed=0"
-        )
-    _expect_device(device)
-
-
-def _expect_both(
-    consistency: str, msi: Any, psf: npt.ArrayLike | None
-) -> npt.NDArray[np.float64] | None:
-    """Refuse ``"both"`` without a mosaic, and a PSF that nobody asks for."""
-    if consistency == "both" and msi is None:
-        raise ValueError(
-            "consistency='both' compares the cube with the mosaic, and msi is None; expected the "
-            "mosaic. Pass fit(hsi, srf, msi=msi, consistency='both'), or consistency='msi'"
-        )
-    if psf is None:
-        return None
-    if consistency != "both":
-        raise ValueError(
-            f"psf is for consistency='both', and consistency is {consistency!r}. "
-            "Pass both, or neither"
-        )
-    return expect_kernel(psf)
-
-
-def _expect_device(device: str) -> None:
-    """Refuse an unknown device, and one this process lacks if this process is to compute."""
-    if device not in DEVICES or find_client() is None:
-        find_device(device)
-
-
-def _count(method: Method) -> int | None:
-    return None if method.whole_image else TRAINING_PIXELS
-
-
-def _response(
-    srf: Any, cube: xr.DataArray, mosaic: xr.DataArray | None, bad_bands: BadBands
-) -> responses.SRF:
-    """The response of the MSI's sensor: given, or estimated from the pair."""
-    if mosaic is not None:
-        given = estimate_srf(cube, mosaic, bad_bands=bad_bands) if srf is None else srf
-        return responses.match_bands(responses.SRF.of(given), mosaic)
-    if srf is None:
-        raise SpectralError(
-            "srf is None and so is msi; expected the response of the MSI's sensor, or the MSI to "
-            "estimate it from. Use fit(hsi, 'sentinel-2a') or fit(hsi, msi=msi)"
-        )
-    return responses.SRF.of(srf)
-
-
-def _expect_comparable(mosaic: xr.DataArray | None, msi_lr: xr.DataArray, harmonize: str) -> None:
-    """Refuse, before the training, a comparison that could not be made after it."""
-    if mosaic is not None:
-        expect_comparable(mosaic, msi_lr, method=harmonize)
-    elif harmonize not in ("auto", "none"):
-        raise ValueError(
-            f"harmonize={harmonize!r} compares the MSI with the HSI, and msi is None. "
-            "Pass fit(hsi, srf, msi=msi), or harmonize='none'"
-        )
-
-
-def _expect_bands(matrix: xr.DataArray, chosen: Method, method: str) -> None:
-    """Refuse one band where a method is not built for it; warn of it where it says little."""
-    if matrix.sizes["msi_band"] < chosen.fewest_bands:
-        raise SpectralError(
-            f"method is {method!r} and the MSI has one band; expected {chosen.fewest_bands} or "
-            "more, because the published way with one band is not built here. Use method='morph'"
-        )
-    if matrix.sizes["msi_band"] == 1:
-        warnings.warn(
-            f"the MSI has one band: it tells brightness, not colour, and method={method!r} has "
-            "nothing else to go by; expect the mean spectrum at every brightness. "
-            "Use method='morph', which has the cube beside it, where both lie on one grid",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _assemble(
-    cube: xr.DataArray,
-    matrix: xr.DataArray,
-    radiometry: Harmonization,
-    trained: Mapping[str, Any],
-    about: dict[str, Any],
-) -> Model:
-    """Put the fitted value together: arrays in one place, everything else as JSON."""
-    network: DenseNetwork | Mixture | BackProjection = trained["network"]
-    trust: Trust = trained["trust"]
-    if radiometry is not IDENTITY:
-        network = network.after(radiometry.gain, radiometry.offset)
-        trust = trust.after(radiometry.gain, radiometry.offset)
-    arrays, told = fitted_parts(network)
-    arrays |= {f"trust.{name}": array for name, array in trust.arrays().items()}
-    for name in ("wavelength", "fwhm"):
-        if name in cube.coords:
-            arrays[name] = cube[name].to_numpy().astype("float64")
-    arrays |= {"srf": matrix.to_numpy().astype("float64"), "range": trained["range"]}
-    about = about | {
-        **told,
-        "units": cube.attrs.get("units"),
-        "bands": cube["band"].to_numpy().tolist(),
-        "good": _good(cube),
-        "radiometry": {
-            name: np.broadcast_to(each, len(matrix)).tolist()
-            for name, each in (("gain", radiometry.gain), ("offset", radiometry.offset))
-        },
-        "msi_bands": [str(band) for band in matrix["msi_band"].to_numpy()],
-        "history": trained["history"],
-        "versions": {name: version(name) for name in ("lift-xr", "numpy", "torch")},
-    }
-    return Model(arrays, json.loads(json.dumps(about)))
-
-
-def _good(cube: xr.DataArray) -> list[bool] | None:
-    if "good_wavelength" not in cube.coords:
-        return None
-    return [bool(flag) for flag in cube["good_wavelength"].to_numpy()]
-
-
-def _expect_small_blocks(mosaic: xr.DataArray, model: Model) -> None:
-    """Refuse blocks that no worker can hold once they are lifted."""
-    rows, columns = (max(mosaic.chunksizes[axis]) for axis in ("y", "x"))
-    lifted = rows * columns * model.bands * np.dtype("float32").itemsize
-    if lifted > GREATEST_BLOCK:
-        raise LayoutError(
-            f"a block of msi is {rows} x {columns} pixels, {lifted / 2**30:.0f} GiB once it has "
-            f"{model.bands} bands; expected at most {GREATEST_BLOCK / 2**30:.0f} GiB. "
-            f"Use msi = msi.chunk(y={BLOCK}, x={BLOCK})"
-        )
-
-
-def _warn_of_units(mosaic: xr.DataArray, model: Model) -> None:
-    """Speak up where numbers of unknown units meet a model that knows no other sensor."""
-    units, found = model.about["units"], mosaic.attrs.get("units")
-    if model.about["alone"] and units == "1" and found != units:
-        told = "no units" if found is None else f"units {found!r}"
-        warnings.warn(
-            f"msi has {told}, and the model was fitted in reflectance (units '1') without an MSI "
-            "to compare with; expected reflectance. If it is, set msi.attrs['units'] = '1'; if "
-            "not, fit with the mosaic: fit(hsi, srf, msi=msi)",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _in_model_order(mosaic: xr.DataArray, model: Model) -> xr.DataArray:
-    """Check the mosaic's bands against the model's; same names in another order are put right."""
-    names, found = list(model.about["msi_bands"]), mosaic["band"].to_numpy().tolist()
-    if len(found) != len(names):
-        raise SpectralError(
-            f"msi has {len(found)} bands {found}, but the model was trained for {len(names)}: "
-            f"{names}. Use msi = msi.isel(band=[...]) with the bands that match, in this order"
-        )
-    lowered = [str(band).casefold() for band in found]
-    wanted = [name.casefold() for name in names]
-    if lowered != wanted and sorted(lowered) == sorted(wanted):
-        return mosaic.isel(band=[lowered.index(name) for name in wanted])
-    return mosaic
-
-
-def label(lifted: Any, mosaic: xr.DataArray, model: Model) -> xr.DataArray:
-    """Give the lifted array its bands, grid, units and history back."""
-    fused = in_place_of(mosaic, lifted, along_bands(model)).rename("reflectance")
-    return fused.assign_attrs(provenance(model))
-
-
-def in_place_of(mosaic: xr.DataArray, lifted: Any, coords: Mapping[Any, Any]) -> xr.DataArray:
-    """Label what was lifted with the grid and times of its mosaic, and other bands."""
-    kept = {name: coord for name, coord in mosaic.coords.items() if "band" not in coord.dims}
-    placed = xr.DataArray(lifted, dims=mosaic.dims, coords={**kept, **coords})
-    if "spatial_ref" in placed.coords:
-        placed.encoding["grid_mapping"] = "spatial_ref"
-    return placed
-
-
-def along_bands(model: Model) -> dict[Any, Any]:
-    """Coordinates of the bands a model produces."""
-    about = model.about
-    coords: dict[Any, Any] = {"band": about["bands"]}
-    for name in ("wavelength", "fwhm"):
-        if name in model.arrays:
-            coords[name] = ("band", model.arrays[name], {"units": "nm"})
-    if about["good"] is not None:
-        coords["good_wavelength"] = ("band", about["good"])
-    return coords
-
-
-def provenance(model: Model) -> dict[str, Any]:
-    """How a result came about, for its attributes."""
-    about = model.about
-    told = {
-        "units": about["units"],
-        "lift_xr_version": about["versions"]["lift-xr"],
-        "lift_xr_method": about["method"],
-        "lift_xr_consistency": about["consistency"],
-        "lift_xr_harmonize": about["harmonize"],
-        "lift_xr_seed": about["seed"],
-        "lift_xr_model": model.digest,
-        "lift_xr_range": [float(limit) for limit in model.arrays["range"]],
-    }
-    return {name: value for name, value in told.items() if value is not None}

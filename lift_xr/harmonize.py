@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,6 +17,7 @@ from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.grid import Grid, cells, compare, expect_overlap, expect_same_crs
 from lift_xr.radiometry import FEWEST, Line, moment_line, registered_line
 from lift_xr.threads import one_blas_thread
+from lift_xr.warn import warn_user
 
 Array = npt.NDArray[np.float64]
 Method = Literal["auto", "regression", "moments", "none"]
@@ -161,13 +161,11 @@ def expect_comparable(msi: xr.DataArray, msi_lr: xr.DataArray, *, method: str) -
 def _warn_of_distance(msi: xr.DataArray, msi_lr: xr.DataArray) -> None:
     coarse, fine = Grid.of(msi_lr, name="hsi"), Grid.of(msi, name="msi")
     if coarse.located and fine.located and compare(coarse, fine).overlap == 0:
-        warnings.warn(
+        warn_user(
             f"hsi and msi share no ground; expected them to overlap, so that their radiometry can "
             f"be compared place by place. Their statistics are matched instead. hsi: "
             f"{coarse.describe()}; msi: {fine.describe()}. If they are meant to be apart, pass "
-            "harmonize='moments' or harmonize='none'",
-            UserWarning,
-            stacklevel=4,
+            "harmonize='moments' or harmonize='none'"
         )
 
 
@@ -286,11 +284,9 @@ def _warn_of_weak(correlation: Array, msi: xr.DataArray) -> None:
     weak = [index for index, each in enumerate(correlation) if each < WEAK]
     if weak:
         pairs = ", ".join(f"{_bands(msi, [each])} {correlation[each]:.2f}" for each in weak)
-        warnings.warn(
+        warn_user(
             f"msi and SRF(hsi) correlate weakly in bands {pairs}; expected {WEAK} or more. Check "
-            "the SRF, the order of bands and the registration, or pass harmonize='moments'",
-            UserWarning,
-            stacklevel=4,
+            "the SRF, the order of bands and the registration, or pass harmonize='moments'"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from lift_xr.named import complete, misfits
 from lift_xr.threads import one_blas_thread
 from lift_xr.window import Window
 
@@ -149,12 +150,8 @@ class DenseNetwork:
         ValueError
             When arrays or settings are missing, or do not fit together.
         """
-        try:
+        with complete("the network's arrays or settings are"):
             return _assemble(arrays, settings)
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise ValueError(
-                f"the network's arrays or settings are incomplete: {problem}"
-            ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,8 +229,8 @@ def _expect_consistent(network: DenseNetwork) -> None:
         fan_in = width if number else inputs
         expected[f"hidden.{number}.weights"] = (width, fan_in)
         expected[f"hidden.{number}.bias"] = (width,)
-    if wrong := [name for name in expected if named[name].shape != expected[name]]:
-        found = ", ".join(f"{name} {named[name].shape}" for name in wrong)
+    if misfit := misfits(named, expected):
+        found = ", ".join(f"{name} {shape}" for name, shape in misfit.items())
         raise ValueError(f"the network's layers do not fit together: {found}")
     if sum(network.branches) != max(len(layers) - 1, 0) or min(network.branches, default=1) < 1:
         raise ValueError(f"branches {network.branches} do not describe {len(layers)} layers")

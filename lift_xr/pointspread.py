@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
-import scipy.optimize
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lift_xr.footprint import Footprint, Place
@@ -314,12 +313,14 @@ def _residual(errors: Array) -> float:
 
 
 def _fit_gaussian(cells: _Cells, start: Array | None = None) -> Array:
+    from scipy.optimize import least_squares  # few runs estimate, and all would load it
+
     ratio = cells.ratio
     limit = np.array([WIDEST, WIDEST, FARTHEST, FARTHEST]) * ratio
     low = np.array([0.0, 0.0, -limit[2], -limit[3]])
     begin = [start] if start is not None else _starts(cells)
     found = [
-        scipy.optimize.least_squares(
+        least_squares(
             lambda theta: (cells.errors(theta) / REFERENCE).ravel(),
             each,
             bounds=(low - 1e-9, limit),

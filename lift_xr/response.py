@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import correlate, uniform_filter
-from scipy.optimize import nnls
 
 from lift_xr.radiometry import FEWEST, FLOOR, MAD, TUKEY, gross_outliers, registered_line
 
@@ -299,6 +298,8 @@ def _choice(errors: Array) -> float | None:
 
 def refined(known: Moments, band: int, lobe: Array, smoothness: float | None) -> Array:
     """The non-negative response closest to data and lobe, summing to one; None: the lobe."""
+    from scipy.optimize import nnls  # few runs estimate, and all would load it
+
     if smoothness is None:
         return lobe
     bands = len(lobe)

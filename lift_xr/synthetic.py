@@ -225,8 +225,8 @@ def _placed(
 
 
 def _expect_shape(shape: tuple[int, int], ratio: int) -> None:
-    if ratio < 1 or ratio != int(ratio):
-        raise GridError(f"ratio is {ratio}; expected a whole number of 1 or more. Pass ratio=20")
+    if isinstance(ratio, bool) or not isinstance(ratio, int | np.integer) or ratio < 1:
+        raise GridError(f"ratio is {ratio!r}; expected a whole number of 1 or more. Pass ratio=20")
     if any(size < ratio or size % ratio for size in shape):
         below, above = (
             tuple(max(step(size / ratio), 1) * ratio for size in shape)

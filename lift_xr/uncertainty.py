@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
-from lift_xr.fuse import label, mosaic_for
+from lift_xr.label import label
 from lift_xr.models import Model
 from lift_xr.models.trust import COVERAGE
+from lift_xr.mosaic import mosaic_for
 from lift_xr.scene import BLOCK
 
 

@@ -11,9 +11,10 @@ import xarray as xr
 
 from lift_xr.blocks import lift_blocks
 from lift_xr.errors import LayoutError
-from lift_xr.fuse import along_bands, in_place_of, prepare, provenance
+from lift_xr.label import along_bands, in_place_of, provenance
 from lift_xr.models import Model
 from lift_xr.models.mixture import Mixture
+from lift_xr.mosaic import prepare
 from lift_xr.scene import BLOCK
 from lift_xr.window import Window
 

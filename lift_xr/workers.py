@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import dask
 from dask.delayed import Delayed
 
+from lift_xr.device import DEVICES, find_device
+
 Result = TypeVar("Result")
 Report = Callable[[int, int, float], None]
 
@@ -55,6 +57,12 @@ def find_client() -> Any | None:
         return default_client()
     except ValueError:
         return None
+
+
+def expect_device(device: str) -> None:
+    """Refuse an unknown device, and one this process lacks if this process is to compute."""
+    if device not in DEVICES or find_client() is None:
+        find_device(device)
 
 
 def has_gpu_worker(client: Any) -> bool:

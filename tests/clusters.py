@@ -9,12 +9,23 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
+from tests import processes
+
+
+@contextmanager
+def workers_start_at_once() -> Iterator[None]:
+    """Have clusters fork their workers, and be the scheduler, while it lasts."""
+    processes.ready()
+    method = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set({"scheduler": None} | method):
+        yield
+
 
 @contextmanager
 def two_workers(**settings: Any) -> Iterator[Client]:
     """A client of two single-threaded worker processes; it is the scheduler while it lasts."""
     with (
-        dask.config.set(scheduler=None),
+        workers_start_at_once(),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", **settings
         ) as cluster,

@@ -38,6 +38,7 @@ from lift_xr.io.shards import (
 from lift_xr.io.store import place_beside
 from lift_xr.plan import Layout, Pass
 from lift_xr.progress import bar
+from lift_xr.warn import warn_user
 from lift_xr.windows import spans_of, windows
 
 CLIPPED_TOLERATED = 0.01
@@ -251,11 +252,9 @@ def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
     packing, size = blueprint.packing, blueprint.scene.size
     if clipped > CLIPPED_TOLERATED * size:
         low, high = packing.limits
-        warnings.warn(
+        warn_user(
             f"{clipped} of {size} values lay outside {low:g} to {high:g}, all that "
             f"scale_factor={packing.scale_factor:g} and add_offset={packing.add_offset:g} can "
             "store, and were clipped. Pass a larger scale_factor, a lower add_offset, or "
-            "dtype='float32'",
-            UserWarning,
-            stacklevel=4,
+            "dtype='float32'"
         )

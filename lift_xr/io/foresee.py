@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +41,7 @@ from lift_xr.models import Model
 from lift_xr.plan import SHARD, expect_edge, passes_of, shard_edge
 from lift_xr.quantities import counted, size
 from lift_xr.scene import expect_hsi, expect_msi
+from lift_xr.warn import warn_user
 
 GREATEST_TASKS = 500_000  # more, and a scheduler is busier with them than workers are
 LEAST_SHARD = 16  # pixels: smaller ones are no advice
@@ -289,11 +289,9 @@ def _warn_of_little_room(foreseen: Plan, out: Any) -> None:
     needed = foreseen.stored_bytes or foreseen.output_bytes
     if needed > free:
         told = "" if foreseen.stored_bytes else " before compression"
-        warnings.warn(
+        warn_user(
             f"the store takes about {size(needed)}{told} and the disk of {there} has {size(free)} "
-            "left; expected more room. Use another disk, or a part of the mosaic",
-            UserWarning,
-            stacklevel=3,
+            "left; expected more room. Use another disk, or a part of the mosaic"
         )
 
 

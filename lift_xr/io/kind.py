@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from typing import Any
 
@@ -15,6 +14,7 @@ from lift_xr.device import find_device
 from lift_xr.errors import LayoutError
 from lift_xr.io.engines import client_in_charge
 from lift_xr.io.root import read_root
+from lift_xr.warn import warn_user
 
 WAIT = "lift_xr.wait-for-workers"  # a setting of dask's: how long to wait for the first
 
@@ -56,12 +56,10 @@ def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
             "Go on where it was begun, or use overwrite=True to begin again"
         )
     if len(found) > 1:
-        warnings.warn(
+        warn_user(
             f"{_share(found, 'cuda')} a CUDA device and others have none: all of them compute on "
             "the CPU, because the results of two kinds differ in the last bits. "
-            "Use predict(model, msi, device='cuda') with workers that all have one",
-            UserWarning,
-            stacklevel=3,
+            "Use predict(model, msi, device='cuda') with workers that all have one"
         )
     return "cpu" if found["cpu"] else "cuda"
 

@@ -15,7 +15,6 @@ import xarray as xr
 from lift_xr.cells import partial_sums, whole
 from lift_xr.encode import CLIPPED, OUTSIDE
 from lift_xr.errors import LayoutError, SpectralError
-from lift_xr.fuse import mosaic_for
 from lift_xr.grid import cells, expect_overlap, expect_same_crs
 from lift_xr.io.again import LiftedAgain, expect_model
 from lift_xr.io.create import level_path
@@ -24,6 +23,7 @@ from lift_xr.io.recorded import Faults
 from lift_xr.io.verification import Check
 from lift_xr.models import Model
 from lift_xr.models.projection import SNR
+from lift_xr.mosaic import mosaic_for
 from lift_xr.packing import Packing, decode_block
 from lift_xr.scene import BLOCK, expect_hsi
 from lift_xr.unmix import SPECTRA

@@ -20,9 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from lift_xr.decode import decode
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.packing import mask_transparent
+from lift_xr.warn import warn_user
 
 Alpha = Literal["mask", "keep"] | None
-UP_TO_USER = 6  # frames from a warning here to the call of open_scene
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".envi", ".raw")
 
 # GDAL keeps what it has read until it holds a twentieth of the machine's memory, in every process:
@@ -174,12 +174,10 @@ def _masked(raster: xr.DataArray, source: Any, *, silent: bool) -> xr.DataArray:
         return raster
     index = source.colorinterp.index(ColorInterp.alpha)
     if not silent:
-        warnings.warn(
+        warn_user(
             f"band {index + 1} of {Path(source.name).name} is marked as alpha: taken as "
             "transparency and left out; if it is data, such as near infrared, pass alpha='keep'; "
-            "pass alpha='mask' to take it as transparency without this warning",
-            UserWarning,
-            stacklevel=UP_TO_USER,
+            "pass alpha='mask' to take it as transparency without this warning"
         )
     return _without_alpha(decode(raster), index)
 

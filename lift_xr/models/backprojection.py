@@ -21,6 +21,7 @@ from lift_xr.footprint import (
 )
 from lift_xr.kernel import DenseNetwork
 from lift_xr.kriging import AROUND, Kriging, errors_held_out, spread_over_pixels
+from lift_xr.named import complete, misfits, part_under, under
 from lift_xr.threads import one_blas_thread
 from lift_xr.window import Window
 
@@ -152,8 +153,8 @@ class BackProjection:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its numbers by name, to be saved."""
-        named = {f"network.{name}": array for name, array in self.network.arrays().items()}
-        return named | {name: getattr(self, name) for name in ARRAYS}
+        own = {name: getattr(self, name) for name in ARRAYS}
+        return under("network", self.network.arrays()) | own
 
     def settings(self) -> dict[str, Any]:
         """What is not an array, as JSON."""
@@ -174,23 +175,14 @@ class BackProjection:
         ValueError
             When arrays or settings are missing, or do not fit together.
         """
-        try:
-            network = DenseNetwork.from_arrays(
-                {
-                    name.removeprefix("network."): array
-                    for name, array in arrays.items()
-                    if name.startswith("network.")
-                },
-                settings["network"],
-            )
+        with complete("what agrees with the cube is"):
+            network = part_under("network", arrays)
             made = cls(
-                network=network,
+                network=DenseNetwork.from_arrays(network, settings["network"]),
                 ratio=int(settings["ratio"]),
                 tolerance=float(settings["tolerance"]),
                 **{name: arrays[name] for name in ARRAYS},
             )
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise ValueError(f"what agrees with the cube is incomplete: {problem}") from None
         _expect_consistent(made)
         return made
 
@@ -231,8 +223,8 @@ def _expect_consistent(made: BackProjection) -> None:
         "noise": (count,),
         "dark": (made.network.msi_bands,),
     }
-    if wrong := [name for name, shape in expected.items() if getattr(made, name).shape != shape]:
-        found = ", ".join(f"{name} {getattr(made, name).shape}" for name in wrong)
+    if wrong := misfits(made.arrays(), expected):
+        found = ", ".join(f"{name} {shape}" for name, shape in wrong.items())
         raise ValueError(f"what agrees with the cube does not fit together: {found}")
     sides = made.psf.shape
     if len(sides) != 2 or not all(side % 2 and side < GREATEST_PSF for side in sides):

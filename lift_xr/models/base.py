@@ -18,6 +18,7 @@ from lift_xr.kernel import DenseNetwork
 from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.mixture import Mixture
 from lift_xr.models.trust import Trust
+from lift_xr.named import part_under, under
 from lift_xr.window import Window
 
 FORMAT = "lift_xr model 1"
@@ -87,23 +88,15 @@ class Model:
     @cached_property
     def lift(self) -> Lift:
         """The runnable form, put together once per process."""
-        weights = {
-            name.removeprefix("lift."): array
-            for name, array in self.arrays.items()
-            if name.startswith("lift.")
-        }
         kind = self.about["kind"]
         if kind not in LIFTS:
             raise ValueError(f"the model is of kind {kind!r}; this version knows {sorted(LIFTS)}")
-        return LIFTS[kind](weights, self.about["network"])
+        return LIFTS[kind](part_under("lift", self.arrays), self.about["network"])
 
     @cached_property
     def trust(self) -> Trust:
         """What errors to expect of it, put together once per process."""
-        prefix = "trust."
-        return Trust.from_arrays(
-            {name[len(prefix) :]: self.arrays[name] for name in self.arrays if name[:6] == prefix}
-        )
+        return Trust.from_arrays(part_under("trust", self.arrays))
 
     @property
     def method(self) -> str:
@@ -142,12 +135,8 @@ class Model:
         settings = self.about.get("maps")
         if settings is None:
             return None
-        prefix = "maps." if self.about["kind"] == "dense" else "lift."
-        arrays = {
-            f"lift.{name.removeprefix(prefix)}": array
-            for name, array in self.arrays.items()
-            if name.startswith(prefix)
-        }
+        kept = "maps" if self.about["kind"] == "dense" else "lift"
+        arrays = under("lift", part_under(kept, self.arrays))
         return Model(arrays, {**self.about, "kind": "mixture", "network": settings})
 
     @cached_property
@@ -229,18 +218,15 @@ def fitted_parts(
 
     A mixture that nothing bends is one network; what its maps need is kept beside it.
     """
+    arrays = under("lift", network.arrays())
     if isinstance(network, DenseNetwork):
-        arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
         return arrays, {"kind": "dense", "network": network.settings()}
     if isinstance(network, BackProjection):
-        arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
         return arrays, {"kind": "backprojection", "network": network.settings()}
     maps = replace(network, maps=True).settings()
     if network.plain:
         arrays, told = fitted_parts(network.folded())
-        arrays |= {f"maps.{name}": array for name, array in network.arrays().items()}
-        return arrays, {**told, "maps": maps}
-    arrays = {f"lift.{name}": array for name, array in network.arrays().items()}
+        return arrays | under("maps", network.arrays()), {**told, "maps": maps}
     return arrays, {"kind": "mixture", "network": network.settings(), "maps": maps}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.kernel import DenseNetwork
+from lift_xr.named import complete, misfits, part_under, under
 from lift_xr.unmixing import Constraint, Extraction, expect_constraint, expect_extraction
 from lift_xr.upsampling import REACH, upsample
 from lift_xr.window import Window
@@ -288,7 +289,7 @@ class Mixture:
 
     def arrays(self) -> dict[str, Array]:
         """Its numbers by name, to be saved."""
-        named = {f"head.{name}": array for name, array in self.head.arrays().items()}
+        named = under("head", self.head.arrays())
         named |= {name: getattr(self, name) for name in ("endmembers", "correction", "srf")}
         if self.gain is not None and self.offset is not None:
             named |= {"gain": self.gain, "offset": self.offset}
@@ -315,12 +316,8 @@ class Mixture:
         ValueError
             When arrays or settings are missing, or do not fit together.
         """
-        try:
+        with complete("the mixture's arrays or settings are"):
             mixture = cls(**_parts(arrays, settings))
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise ValueError(
-                f"the mixture's arrays or settings are incomplete: {problem}"
-            ) from None
         _expect_consistent(mixture)
         return mixture
 
@@ -363,16 +360,11 @@ def _from_row(prior: Window, top: int) -> Window:
 
 def _parts(arrays: Mapping[str, Array], settings: Mapping[str, Any]) -> dict[str, Any]:
     expect_constraint(settings["constraint"])
-    head = {
-        name.removeprefix("head."): array
-        for name, array in arrays.items()
-        if name.startswith("head.")
-    }
     coarse = None
     if "coarse" in arrays:
         coarse = Coarse(linear(arrays["coarse"]), float(settings["least"]))
     return {
-        "head": DenseNetwork.from_arrays(head, settings["head"]),
+        "head": DenseNetwork.from_arrays(part_under("head", arrays), settings["head"]),
         **{name: arrays[name] for name in ("endmembers", "correction", "srf")},
         "constraint": settings["constraint"],
         "coarse": coarse,
@@ -403,8 +395,7 @@ def _expect_consistent(mixture: Mixture) -> None:
         expected["coarse"] = (coordinates + 1, bands)
         if inputs != 1:
             raise ValueError(f"a mixture with a prior takes one MSI band, not {inputs}")
-    found = mixture.arrays()
-    if wrong := [name for name, shape in expected.items() if found[name].shape != shape]:
+    if wrong := misfits(mixture.arrays(), expected):
         raise ValueError(f"the mixture's {', '.join(wrong)} do not fit its endmembers and srf")
     if (mixture.head.bands, mixture.head.msi_bands) != (count, told):
         raise ValueError(

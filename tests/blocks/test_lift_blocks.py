@@ -151,7 +151,7 @@ def test_the_model_is_unpickled_once_per_worker(
     monkeypatch.setenv("LIFT_XR_TEST_COUNT", str(tmp_path))
     plain = model("linear")
     counted = CountedModel(plain.arrays, plain.about)
-    with two_workers() as client:
+    with two_workers(env={"LIFT_XR_TEST_COUNT": str(tmp_path)}) as client:
         lazy = da.ones((3, 400, 400), chunks=(3, 20, 20), dtype="float32")
         client.compute(lift_blocks(lazy, counted).sum()).result()
     here = str(os.getpid())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import dask
 import numpy as np
 import pytest
 from dask.delayed import delayed
 from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker
 
 from lift_xr.workers import has_gpu_worker, run_as_one_task
+from tests.clusters import workers_start_at_once
 
 LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 
@@ -24,7 +24,7 @@ def mixed() -> Iterator[Client]:
     }
     scheduler = {"cls": Scheduler, "options": LOOPBACK}
     with (
-        dask.config.set(scheduler=None),
+        workers_start_at_once(),
         SpecCluster(workers=workers, scheduler=scheduler) as cluster,
         Client(cluster) as client,
     ):

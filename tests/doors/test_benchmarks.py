@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from lift_xr.io import WriteFailed, compute, open_scene, shards, write_zarr
+from tests.processes import run_script
 from tests.scenes import located, shared_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -19,12 +19,7 @@ TOY = ("--shape", 160, 160, "--shard", 40, "--method", "linear", "--threads", 2,
 
 
 def run(script: str, *options: object) -> str:
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *map(str, options)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(BENCHMARKS / script, *options, forks=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -39,16 +34,21 @@ def test_the_training_of_methods_is_timed() -> None:
     assert len([line for line in told.splitlines() if line.startswith("|")]) == 3
 
 
-def test_some_shards_of_a_large_mosaic_tell_what_all_would_take(tmp_path: Path) -> None:
-    store = tmp_path / "h.zarr"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a large mosaic is written; the model beside it is trained by who comes first."""
+    return tmp_path_factory.mktemp("houston") / "h.zarr"
+
+
+def test_some_shards_of_a_large_mosaic_tell_what_all_would_take(store: Path) -> None:
     told = run("houston.py", *TOY, "--store", store, "--shards", 2, "--pairs", 1)
     assert "2 shards, 0.00 Mpx, 1 times" in told
     assert "wall / (all steps): " in told
     assert "All 16 shards, by area: " in told
 
 
-def test_a_large_mosaic_is_written_checked_and_dropped(tmp_path: Path) -> None:
-    store = tmp_path / "h.zarr"
+def test_a_large_mosaic_is_written_checked_and_dropped(store: Path) -> None:
+    shutil.rmtree(store, ignore_errors=True)
     told = run("houston.py", *TOY, "--store", store, "--full", "--keep", "pyramid")
     assert "| shards checked as written | 16 |" in told
     assert "| shards dropped | 8 |" in told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 import time
@@ -18,10 +17,8 @@ import pytest
 from lift_xr.io import compute, cores, engines, write_zarr
 from lift_xr.io.cores import SharedCores, shared_cores
 from lift_xr.io.interrupt import Interrupted
+from tests.processes import another
 from tests.scenes import on_grid
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])  # import once, not once a process
 
 
 def test_threads_are_as_many_as_cores(monkeypatch):
@@ -137,7 +134,7 @@ def be_a_part(part: tuple[int, int], folder: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
 def test_parts_on_one_machine_never_work_on_more_shards_than_it_has_cores(tmp_path):
-    parts = [PROCESSES.Process(target=be_a_part, args=((i, 2), tmp_path)) for i in (1, 2)]
+    parts = [another(be_a_part, (i, 2), tmp_path) for i in (1, 2)]
     for each in parts:
         each.start()
     for each in parts:

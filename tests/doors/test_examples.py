@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import lift_xr
+from lift_xr.models.sin import SinRecipe
+from tests.clusters import workers_start_at_once
+from tests.processes import run_script
 from tests.scenes import shared_data
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(name: str, folder: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, folder],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        check=False,
-    )
+    done = run_script(EXAMPLES / name, folder, environment=os.environ | environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -34,15 +31,30 @@ def test_every_example_is_tested_here() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_quickstart_runs(tmp_path: Path) -> None:
-    told = run("01_quickstart.py", tmp_path)
-    assert "PSNR" in told
+def test_the_quickstart_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, whose clusters can be made to start at once."""
+    monkeypatch.setattr(sys, "argv", ["01_quickstart.py", str(tmp_path)])
+    with workers_start_at_once():
+        runpy.run_path(str(EXAMPLES / "01_quickstart.py"), run_name="__main__")
+    assert "PSNR" in capsys.readouterr().out
     assert (tmp_path / "fused.zarr").exists()
 
 
 @pytest.mark.timeout(600)
-def test_real_pairs_are_made_to_agree(tmp_path: Path) -> None:
-    told = run("02_real_pairs.py", tmp_path, LIFT_XR_DATA=str(shared_data()))
+def test_real_pairs_are_made_to_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, so that the training can be cut short: harmonizing is what it shows."""
+    monkeypatch.setenv("LIFT_XR_DATA", str(shared_data()))
+    monkeypatch.setattr(sys, "argv", ["02_real_pairs.py", str(tmp_path)])
+    fuse, short = lift_xr.fuse, SinRecipe(steps=300)
+    monkeypatch.setattr(
+        lift_xr, "fuse", lambda *pair, **more: fuse(*pair, **{"method": short} | more)
+    )
+    runpy.run_path(str(EXAMPLES / "02_real_pairs.py"), run_name="__main__")
+    told = capsys.readouterr().out
     errors = [
         float(line.split("error ")[1].split("%")[0])
         for line in told.splitlines()
@@ -64,13 +76,8 @@ def test_maps_of_endmembers_are_made_and_shown(tmp_path: Path) -> None:
 
 
 def test_without_the_real_scenes_the_example_says_so(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "02_real_pairs.py", tmp_path],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"LIFT_XR_DATA": str(tmp_path)},
-        check=False,
-    )
+    elsewhere = os.environ | {"LIFT_XR_DATA": str(tmp_path)}
+    done = run_script(EXAMPLES / "02_real_pairs.py", tmp_path, environment=elsewhere)
     assert done.returncode == 1
     assert done.stderr.startswith("skipped: the real scenes are not in")
 

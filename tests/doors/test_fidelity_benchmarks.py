@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -13,6 +12,8 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_script
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -45,13 +46,7 @@ def toy(tmp_path: Path) -> dict[str, str]:
 
 
 def run(environment: dict[str, str], name: str, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / name, *options],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    done = run_script(BENCHMARKS / name, *options, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

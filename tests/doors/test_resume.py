@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -33,6 +32,7 @@ from lift_xr.io.store import VARIABLE
 from lift_xr.packing import Packing
 from lift_xr.plan import passes_of
 from tests.clusters import two_workers
+from tests.processes import another
 from tests.scenes import located, on_grid
 
 SHAPE, SHARD = (2, 1100, 60), 110  # levels 0 and 1 in one pass, level 2 in another
@@ -84,14 +84,11 @@ def entries(diary: Path) -> int:
 
 # ------------------------------------------------------------------------------------------ killed
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])  # import once, not once a process
-
 
 def child(store: Path, diary: Path, *, seconds: float = 0.02, **settings: Any) -> Any:
     """Another process, writing with two threads."""
     lazy = scene(diary=diary, seconds=seconds)
-    process = PROCESSES.Process(target=write_in_child, args=(lazy, store), kwargs=settings)
+    process = another(write_in_child, lazy, store, **settings)
     process.start()
     return process
 

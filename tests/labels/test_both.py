@@ -231,6 +231,10 @@ def test_both_needs_the_mosaic_to_fit_and_the_cube_to_predict() -> None:
         fitted("msi", psf=KERNEL)
     with pytest.raises(GridError, match="psf sums to 2"):
         fitted(psf=2 * KERNEL)
+    with pytest.raises(GridError, match=r"psf is 'airy'; expected an array.*kernel\('airy', sig"):
+        fitted(psf="airy")
+    with pytest.raises(GridError, match="psf is a list of something else; expected an array"):
+        fitted(psf=[[1], [2, 3]])
 
 
 # ---- what `sin` learns from the mosaic, whatever the consistency

@@ -213,6 +213,8 @@ def test_bad_requests_are_refused() -> None:
     truth = located()
     with pytest.raises(GridError, match=r"ratio is 0 MSI pixels .* whole number.* ratio=8"):
         degrade(truth, ratio=0, srf=MATRIX)
+    with pytest.raises(GridError, match=r"ratio is 4\.0 MSI pixels .* whole number.* ratio=4$"):
+        degrade(truth, ratio=4.0, srf=MATRIX)  # type: ignore[arg-type]
     with pytest.raises(
         GridError, match=r"24 x 24 pixels \(y, x\); expected at least 32 x 32.*larg"
     ):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -14,7 +14,7 @@ import xarray as xr
 from hypothesis import given, settings
 
 import lift_xr
-from lift_xr import GridError, LayoutError, SpectralError
+from lift_xr import GridError, LayoutError, SpectralError, learn
 from lift_xr.device import find_device
 from tests.clusters import two_workers
 from tests.scenes import cube, on_grid
@@ -393,6 +393,15 @@ def test_numbers_of_unknown_units_are_not_lifted_in_silence(model: lift_xr.Model
         lift_xr.predict(model, msi().drop_attrs())
 
 
+@pytest.mark.parametrize("verb", ["fit", "fuse"])
+def test_a_warning_points_at_the_line_that_called(verb: str) -> None:
+    pan = msi().isel(band=[1])
+    call = {"fit": partial(lift_xr.fit, msi=pan), "fuse": partial(lift_xr.fuse, msi=pan)}[verb]
+    with pytest.warns(UserWarning, match="the MSI has one band") as said:
+        call(hsi(), srf=SRF.select("green"), method="linear", harmonize="none")
+    assert {each.filename for each in said} == {__file__}
+
+
 class Watched:
     """A large cube in a file, that remembers how many pixels were read at once."""
 
@@ -411,7 +420,7 @@ class Watched:
 
 
 def test_a_cube_of_which_most_is_nodata_is_drawn_from_again(monkeypatch) -> None:
-    monkeypatch.setattr(importlib.import_module("lift_xr.fuse"), "TRAINING_PIXELS", 20)
+    monkeypatch.setattr(learn, "TRAINING_PIXELS", 20)
     sparse = hsi().where(np.arange(hsi().sizes["x"]) < 2)
     assert sparse.sizes["x"] * sparse.sizes["y"] > 4 * 20
     model = lift_xr.fit(sparse, SRF, method="linear")

@@ -3,8 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import Grid, compare
 from lift_xr.scene import expect_hsi, expect_msi
 from lift_xr.srf import apply
+from tests.processes import another
 
 SHAPE = (300, 260)
 PARTS = ("hsi", "msi", "truth")
@@ -79,22 +79,18 @@ def test_a_larger_scene_holds_the_smaller(whole: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(larger, whole["truth"])
 
 
-def test_another_process_sees_the_same_pixels() -> None:
-    program = (
-        "import hashlib; from lift_xr import synthetic; "
-        "made = synthetic.scene((140, 140), 20, bands=8, seed=4); "
-        "print(*(hashlib.sha256(part.compute().to_numpy().tobytes()).hexdigest()"
-        " for part in (made.hsi, made.msi, made.truth)))"
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+def test_another_process_sees_the_same_pixels(tmp_path: Path) -> None:
+    process = another(write_digests, tmp_path / "there")
+    process.start()
+    process.join()
+    write_digests(tmp_path / "here")
+    assert (tmp_path / "there").read_text() == (tmp_path / "here").read_text()
+
+
+def write_digests(file: Path) -> None:
     made = synthetic.scene((140, 140), 20, bands=8, seed=4)
-    here = [
-        hashlib.sha256(part.compute().to_numpy().tobytes()).hexdigest()
-        for part in (made.hsi, made.msi, made.truth)
-    ]
-    assert there.stdout.split() == here
+    parts = (part.compute().to_numpy().tobytes() for part in (made.hsi, made.msi, made.truth))
+    file.write_text("\n".join(hashlib.sha256(part).hexdigest() for part in parts))
 
 
 def test_a_scene_of_two_gigapixels_costs_one_task_a_block(painted: list[tuple[int, int]]) -> None:
@@ -250,7 +246,7 @@ def test_a_shape_that_is_no_multiple_is_refused_with_the_nearest(shape: tuple[in
         assert "shape=(1040, 1040)" in message
 
 
-@pytest.mark.parametrize("ratio", [0, 2.5])
+@pytest.mark.parametrize("ratio", [0, 2.5, 20.0])
 def test_a_ratio_that_is_no_whole_number_is_refused(ratio: float) -> None:
     with pytest.raises(GridError, match=r"ratio is .*; expected a whole number.*Pass ratio=20"):
         synthetic.scene((40, 40), ratio=ratio)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,6 +25,7 @@ from lift_xr.models.sin import (
     shuffled,
 )
 from lift_xr.training import Adam, OneCycle, WarmCosine
+from tests.processes import another
 
 
 def pairs(count: int = 400, *, units: str = "1", curved: float = 0.3) -> Pairs:
@@ -156,13 +156,17 @@ def test_our_optimizer_is_that_of_torch_to_the_bit(fused: bool) -> None:
 
 
 def test_training_does_not_load_the_compiler_of_torch() -> None:
-    code = (
-        "import sys, numpy as np; from lift_xr.models import Pairs, train_method; "
-        "pixels = np.random.default_rng(0).random((20, 4), 'float32'); "
-        "train_method('sin', Pairs(pixels, np.eye(4)[:3], '1'), seed=0, device='cpu'); "
-        "sys.exit('torch._dynamo' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    process = another(train_without_the_compiler)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def train_without_the_compiler() -> None:
+    before = "torch._dynamo" in sys.modules
+    pixels = np.random.default_rng(0).random((20, 4), "float32")
+    train_method("sin", Pairs(pixels, np.eye(4)[:3], "1"), seed=0, device="cpu")
+    sys.exit(before or "torch._dynamo" in sys.modules)
 
 
 def test_our_schedule_ends_at_its_lowest() -> None:
