@@ -10,7 +10,7 @@ from functools import cache
 MIB = 2**20
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # their numbers in glibc's malloc.h
 POOLED = 32 * MIB  # bytes; glibc takes no more
-KEPT = 4 * MIB  # bytes
+KEPT = 16 * MIB  # bytes; a strip of float32 comes and goes within it
 TOLD = "MALLOC_MMAP_THRESHOLD_"
 
 
@@ -24,7 +24,7 @@ def settle() -> None:
     kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays.
 
     Setting that one alone, as dask does for its workers, has each array of more than 128 KiB asked
-    of the system anew, zeroed page by page, for 1.6 times the CPU time of a task. So arrays of up
+    of the system anew, zeroed page by page, for half as much CPU time again. So arrays of up
     to 32 MiB, a strip of float32, come from the pools. What a person has set in the environment
     stands.
     """
