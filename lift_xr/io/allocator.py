@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import cache
 
 MIB = 2**20
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # their numbers in glibc's malloc.h
+ARENA_MAX, TRIM_THRESHOLD, MMAP_THRESHOLD = -8, -1, -3  # their numbers in glibc's malloc.h
 POOLED = 32 * MIB  # bytes; glibc takes no more
 KEPT = 16 * MIB  # bytes; a strip of float32 comes and goes within it
-TOLD = "MALLOC_MMAP_THRESHOLD_"
+OF_ARENAS, OF_SIZES = "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"  # in the environment
 
 
 @cache
@@ -21,7 +21,8 @@ def settle() -> None:
     glibc gives threads pools of their own. ``malloc_trim`` leaves in each what is free at its end,
     for which there is a threshold that glibc raises to twice the largest array it has seen freed,
     up to 64 MiB. A shard passes through half a dozen threads, most of them zarr's, so what they
-    kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays.
+    kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays; and threads that have no pool yet
+    share those there are.
 
     Setting that one alone, as dask does for its workers, has each array of more than 128 KiB asked
     of the system anew, zeroed page by page, for half as much CPU time again. So arrays of up
@@ -29,7 +30,9 @@ def settle() -> None:
     stands.
     """
     mallopt = _of_glibc("mallopt")
-    if mallopt is not None and TOLD not in os.environ:
+    if mallopt is not None and OF_ARENAS not in os.environ:
+        mallopt(ARENA_MAX, 1)
+    if mallopt is not None and OF_SIZES not in os.environ:
         mallopt(MMAP_THRESHOLD, POOLED)
         mallopt(TRIM_THRESHOLD, KEPT)
 

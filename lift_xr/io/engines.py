@@ -123,6 +123,7 @@ def engine_for(
     if client is not None:
         yield _Cluster(client, work, todo)
         return
+    settle()  # before the threads below ask for memory
     get = get_scheduler() or dask.threaded.get
     told = dask.config.get("num_workers", None)
     workers = told or cores()
