@@ -21,8 +21,8 @@ def settle() -> None:
     glibc gives threads pools of their own. ``malloc_trim`` leaves in each what is free at its end,
     for which there is a threshold that glibc raises to twice the largest array it has seen freed,
     up to 64 MiB. A shard passes through half a dozen threads, most of them zarr's, so what they
-    kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays; and threads that have no pool yet
-    share those there are.
+    kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays;
+    and threads that have no pool yet share those there are.
 
     Setting that one alone, as dask does for its workers, has each array of more than 128 KiB asked
     of the system anew, zeroed page by page, for half as much CPU time again. So arrays of up
