@@ -48,6 +48,8 @@ class Discarding(WrapperStore[LocalStore]):
         Paths of the arrays whose shards are checked and dropped.
     kept
         How many tasks keep their shards all the same.
+    checked
+        Without it, what is written is dropped unread: for runs whose own costs are asked for.
     read_only
         As zarr has it.
     """
@@ -58,14 +60,16 @@ class Discarding(WrapperStore[LocalStore]):
         *,
         dropped: tuple[str, ...] = ("0/reflectance",),
         kept: int = 8,
+        checked: bool = True,
         read_only: bool = False,
     ) -> None:
         super().__init__(LocalStore(root, read_only=read_only))
-        self.root, self.dropped, self.kept = Path(root), dropped, kept
+        self.root, self.dropped, self.kept, self.checked = Path(root), dropped, kept, checked
 
     def with_read_only(self, read_only: bool = False) -> Discarding:
         """The same store, to read or to write."""
-        return Discarding(self.root, dropped=self.dropped, kept=self.kept, read_only=read_only)
+        told: dict[str, Any] = {"dropped": self.dropped, "kept": self.kept}
+        return Discarding(self.root, **told, checked=self.checked, read_only=read_only)
 
     def _with_store(self, store: LocalStore) -> Discarding:
         return self.with_read_only(store.read_only)
@@ -75,14 +79,18 @@ class Discarding(WrapperStore[LocalStore]):
         if key.startswith(f"{RECORD}/c/"):
             index = tuple(int(part) for part in key.split("/")[3:-1])
             entry = np.frombuffer(value.to_bytes(), "<i8")
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(_CHECKS, self._check_and_drop, index, entry)
+            loop, drop = asyncio.get_running_loop(), self._check_and_drop
+            await loop.run_in_executor(_CHECKS, drop if self.checked else self._drop, index, entry)
         await super().set(key, value)
 
     @property
     def log(self) -> Path:
         """One line of JSON for every shard that was checked."""
         return log_beside(self.root)
+
+    def _drop(self, index: tuple[int, ...], _: np.ndarray) -> None:
+        for path in self.dropped:
+            (self.root / path / "c" / Path(*map(str, index))).unlink(missing_ok=True)
 
     def _check_and_drop(self, index: tuple[int, ...], entry: np.ndarray) -> None:
         if entry[STATE] != DONE:

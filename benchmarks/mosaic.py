@@ -16,6 +16,8 @@ import lift_xr
 from lift_xr.plan import Pass, passes_of
 
 CUBE_SHARD = 256
+TILE = 512  # pixels; a common edge of the tiles of mosaics, and not of their shards
+PAINTED = 4 * TILE  # pixels painted together
 LEVELS_DROPPED = {"pyramid": 1, "sample": 2}
 
 
@@ -38,6 +40,11 @@ class Job:
         ``"sample"`` the first overview too.
     fitted
         A model's file, where it is not the store's own.
+    file
+        A mosaic that was written by ``write_mosaic``; without one, pixels are painted where they
+        are read, which costs about as much as lifting them.
+    checked
+        Whether what is dropped is read back and compared first.
     """
 
     shape: tuple[int, int]
@@ -48,21 +55,27 @@ class Job:
     store: Path
     keep: str = "all"
     fitted: Path | None = None
+    file: Path | None = None
+    checked: bool = True
 
     def scene(self) -> lift_xr.synthetic.Scene:
         """The two inputs, lazy; mosaic pixels are painted where they are read."""
         return lift_xr.synthetic.scene(self.shape, self.ratio, block=self.shard)
 
+    def msi(self) -> xr.DataArray:
+        """The mosaic, lazy: from its file, if it has one."""
+        return self.scene().msi if self.file is None else lift_xr.open_scene(self.file)
+
     def fused(self) -> xr.DataArray:
         """The result, lazy."""
-        return lift_xr.predict(lift_xr.load_model(self.model), self.scene().msi, device="cpu")
+        return lift_xr.predict(lift_xr.load_model(self.model), self.msi(), device="cpu")
 
     def target(self) -> Any:
         """Where to write: a folder, or one that drops what it has checked."""
         if self.keep == "all":
             return self.store
         dropped = tuple(f"{level}/reflectance" for level in range(LEVELS_DROPPED[self.keep]))
-        return Discarding(self.store, dropped=dropped)
+        return Discarding(self.store, dropped=dropped, checked=self.checked)
 
     def in_threads(self) -> AbstractContextManager[Any]:
         """Run tasks as threads of this process, so many at once."""
@@ -102,6 +115,23 @@ class Job:
     def beside(self, ending: str) -> Path:
         """A file or folder next to the store."""
         return self.store.with_name(self.store.stem + ending)
+
+
+def write_mosaic(job: Job) -> None:
+    """The mosaic as a person would have it: bytes in tiles, in a Zarr store; once, and kept."""
+    assert job.file is not None
+    if job.file.exists():
+        return
+    msi = lift_xr.synthetic.scene(job.shape, job.ratio, block=PAINTED).msi
+    msi = msi.assign_coords(band=msi["band"].astype(object))  # text of any length
+    tiles = (msi.sizes["band"], *(min(TILE, size) for size in job.shape))
+    job.file.parent.mkdir(parents=True, exist_ok=True)
+    partial = job.file.with_suffix(".partial")
+    with job.in_threads():
+        msi.to_dataset(name="msi").to_zarr(
+            partial, mode="w", consolidated=False, encoding={"msi": {"chunks": tiles}}
+        )
+    partial.rename(job.file)
 
 
 def write_cube(job: Job) -> Costs:

@@ -1,10 +1,22 @@
 """Write scenes of 1, 4, 16 and 64 times the area: what a pixel costs and what a process holds.
 
-    python benchmarks/scaling.py
-    python benchmarks/scaling.py --workers 2        processes of a cluster instead of threads
+    python benchmarks/scaling.py --shard 640 --keep sample
+    python benchmarks/scaling.py --shard 640 --keep sample --workers 2    processes, not threads
 
-One model for all of them, fitted on the smallest; every scene in a fresh process. Memory and time
-per pixel should not depend on the size of the scene.
+One model for all of them; every scene in a fresh process. Memory and time per pixel should not
+depend on the size of the scene.
+
+Mosaics are files, tiles of 512 x 512 pixels in Zarr stores, made before anything is measured;
+``--mosaics FOLDER`` keeps them for the next time. ``--painted`` paints pixels where they are read
+instead, which is no small part of the work, and what the painter remembers of its city grows with
+what it has seen of it.
+
+The smallest scene has 6 x 6 shards, so that what happens once a run is little of it: a store is
+begun and sealed in about half a second, and at the end one thread has nothing left to do while
+another has. All that is in what is reported. ``--edge 2`` is quicker, and shows that start.
+
+``--keep sample`` is for disks that cannot hold the largest store, 85 MB for every Mpx of 50 bands:
+the shards of its two finest levels are removed as soon as they are written and recorded.
 """
 
 from __future__ import annotations
@@ -21,11 +33,11 @@ from statistics import median
 from typing import Any
 
 from costs import alone, cpu_seconds, forget_peak, peak_mib
-from mosaic import Job, fit_on_part
+from mosaic import Job, fit_on_part, write_mosaic
 
 import lift_xr
 
-BASE = 2  # shards along the edge of the smallest scene
+CELLS = 64  # along the edge of the cube that the model is fitted on
 Found = dict[str, float]
 
 
@@ -35,7 +47,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         jobs = {times: _job(chosen, times, Path(folder)) for times in chosen.times}
         smallest = jobs[min(jobs)]
-        alone(fit_on_part, smallest, smallest.shape[0] // smallest.ratio)
+        alone(fit_on_part, smallest, min(CELLS, smallest.shape[0] // smallest.ratio))
+        for job in jobs.values():
+            if job.file is not None:
+                alone(write_mosaic, job)
         runs: dict[int, list[Found]] = {times: [] for times in jobs}
         for _ in range(chosen.repeats):  # in turn, so that a busy hour falls on all sizes
             for times, job in jobs.items():
@@ -67,7 +82,7 @@ def foreseen(job: Job) -> Found:
     if not callable(lift_xr.plan):
         return {"planned_mib": float("nan")}
     model = lift_xr.load_model(job.model)
-    planned = lift_xr.plan(job.scene().msi, model, shard=job.shard, probe=False, device="cpu")
+    planned = lift_xr.plan(job.msi(), model, shard=job.shard, probe=False, device="cpu")
     return {"planned_mib": planned.peak_memory / 2**20}
 
 
@@ -98,7 +113,8 @@ def report(jobs: dict[int, Job], runs: dict[int, list[Found]]) -> None:
 
 def _job(chosen: argparse.Namespace, times: int, folder: Path) -> Job:
     """A scene of so many times the area; its edges grow by the root."""
-    edge = BASE * chosen.shard * round(times**0.5)
+    edge = chosen.edge * chosen.shard * round(times**0.5)
+    mosaics = chosen.mosaics or folder
     return Job(
         shape=(edge, edge),
         ratio=chosen.ratio,
@@ -106,7 +122,10 @@ def _job(chosen: argparse.Namespace, times: int, folder: Path) -> Job:
         shard=chosen.shard,
         threads=None if chosen.workers else chosen.threads,
         store=folder / f"{times}.zarr",
+        keep=chosen.keep,
         fitted=folder / "model.lift",
+        file=None if chosen.painted else mosaics / f"mosaic-{edge}.zarr",
+        checked=False,
     )
 
 
@@ -124,12 +143,16 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, nargs="+", default=(1, 4, 16, 64), help="areas")
+    parser.add_argument("--edge", type=int, default=6, help="of the smallest scene, in shards")
     parser.add_argument("--shard", type=int, default=1280, help="edge, a multiple of the ratio")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=0, help="processes, instead of threads")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--ratio", type=int, default=20)
     parser.add_argument("--method", default="sin")
+    parser.add_argument("--mosaics", type=Path, help="folder of mosaics, kept and used again")
+    parser.add_argument("--painted", action="store_true", help="paint mosaics where they are read")
+    parser.add_argument("--keep", choices=("all", "pyramid", "sample"), default="all")
     return parser.parse_args()
 
 

@@ -15,7 +15,7 @@ from lift_xr.plan import Layout, Pass, strips
 
 MB = 1_000_000
 LOADED = 250 * MB  # what a process holds that has loaded all a task needs, without torch
-RESERVE = 100 * MB  # what the first tasks load, and freed pieces that the allocator keeps
+RESERVE = 60 * MB  # what the first tasks load, and the little that threads keep of what is freed
 FLOAT = np.dtype("float32").itemsize
 TASK_COPIES = 2  # of what is compressed: its chunks, and the shard that is put together of them
 

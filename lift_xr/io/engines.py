@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import resource
@@ -13,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import dask
@@ -27,6 +26,7 @@ from dask.local import get_sync
 from dask.optimization import cull
 from dask.utils import ensure_dict
 
+from lift_xr.io.allocator import give_back, settle
 from lift_xr.io.cores import SharedCores, cores, shared_cores
 from lift_xr.laps import laps
 from lift_xr.workers import find_client
@@ -126,6 +126,7 @@ def engine_for(
     if client is not None:
         yield _Cluster(client, work, todo)
         return
+    settle()  # before the threads below ask for memory
     get = get_scheduler() or dask.threaded.get
     told = dask.config.get("num_workers", None)
     workers = told or cores()
@@ -219,13 +220,14 @@ def _run_alone(
 
     A cluster runs a task again that was done, where its worker died before anybody heard of it.
     """
+    settle()
     start, value = time.perf_counter(), 0
     with laps() as spent:
         if done is None or not done(key[1:]):
             known = {each: DataNode(each, value) for each, value in zip(given, values, strict=True)}
             found: Any = execute_graph({**inner, **known}, keys=[key])
             value = int(found[key].item())
-    _give_memory_back()
+    give_back()
     return Ran(
         value=value,
         seconds=time.perf_counter() - start,
@@ -234,24 +236,6 @@ def _run_alone(
         pid=os.getpid(),
         peak_rss=_peak_rss(),
     )
-
-
-def _give_memory_back() -> None:
-    """Return what a task has freed to the system.
-
-    The allocator would keep it in pieces, for a task that may never ask for pieces of these sizes.
-    """
-    if trim := _malloc_trim():
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """Find it in glibc; other allocators have none."""
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):
-        return None
 
 
 def _peak_rss() -> int:

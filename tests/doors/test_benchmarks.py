@@ -16,6 +16,7 @@ from tests.scenes import located, shared_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ("--shape", 160, 160, "--shard", 40, "--method", "linear", "--threads", 2, "--cells", 8)
+SCALES = ("--times", 1, 4, "--shard", 40, "--edge", 2, "--method", "linear", "--keep", "sample")
 
 
 def run(script: str, *options: object) -> str:
@@ -55,9 +56,10 @@ def test_a_large_mosaic_is_written_checked_and_dropped(store: Path) -> None:
     assert np.isfinite(open_scene(store)).sum() == 8 * 40 * 40 * 50  # the rest reads as nodata
 
 
-def test_time_and_memory_are_compared_over_areas() -> None:
-    told = run("scaling.py", "--times", 1, 4, "--shard", 40, "--method", "linear")
+def test_time_and_memory_are_compared_over_areas(tmp_path: Path) -> None:
+    told = run("scaling.py", *SCALES, "--mosaics", tmp_path)
     assert told.count("largest over smallest") == 3
+    assert {each.name for each in tmp_path.iterdir()} == {"mosaic-80.zarr", "mosaic-160.zarr"}
 
 
 @pytest.fixture
@@ -80,6 +82,20 @@ def test_a_shard_is_dropped_only_if_it_is_what_its_task_wrote(
     assert len(discarding.discarded(tmp_path / "s.zarr")) == 4
     left = (tmp_path / "s.zarr/0/reflectance/c").rglob("*")
     assert not [each for each in left if each.is_file()]
+
+
+def test_what_a_run_has_recorded_can_be_dropped_unread(
+    discarding: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "checksum", lambda _: 0)
+    store = discarding.Discarding(tmp_path / "s.zarr", checked=False)
+    write_zarr(located(40, 40).assign_attrs(units="1"), store, shard=20)
+    left = {
+        path: (tmp_path / "s.zarr" / path).rglob("*") for path in ("0/reflectance/c", "_progress")
+    }
+    files = {path: sum(each.is_file() for each in found) for path, found in left.items()}
+    assert files["0/reflectance/c"] == 0
+    assert files["_progress"] >= 4
 
 
 def test_what_is_asked_of_a_recipe_is_timed_against_its_block() -> None:

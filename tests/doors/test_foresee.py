@@ -231,8 +231,8 @@ def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, 
     ("settings", "told"),
     [
         ({"memory": "1GB"}, r"1280 pixels, .* 2 tasks of .* 1 GB. Use shard=640, or threads=1"),
-        ({"memory": "900MB", "shard": 1000}, r"Use shard=500, or threads=1, or memory='1.1GB'"),
-        ({"memory": "300MB"}, r"expected at most 300 MB. Use memory='1.5GB'"),
+        ({"memory": "900MB", "shard": 1000}, r"Use shard=500, or threads=1, or memory='1GB'"),
+        ({"memory": "300MB"}, r"expected at most 300 MB. Use memory='1.4GB'"),
         ({"memory": "some"}, r"memory is 'some'; .* Use memory='4GB'"),
         ({"threads": 0}, r"threads is 0; expected a whole number from 1"),
         ({"workers": 1.5}, r"workers is 1.5; expected a whole number from 1"),
@@ -254,7 +254,7 @@ def test_what_cannot_be_is_refused_with_the_setting_to_change(model, settings, t
 
 
 def test_what_is_advised_fits(model):
-    for advised in ({"shard": 640}, {"threads": 1}, {"memory": "1.5GB"}):
+    for advised in ({"shard": 640}, {"threads": 1}, {"memory": "1.4GB"}):
         found = planned(model, **({"memory": "1GB"} | advised))
         assert 0 < found.peak_memory <= found.limit
 
@@ -338,8 +338,8 @@ def test_lift_xr_plan_prints_the_plan_and_writes_nothing(paths, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:msi has no units")
 def test_lift_xr_plan_refuses_with_the_option_to_change(paths):
-    result = run("plan", *paths, "--no-probe", "--shard", 64, "--workers", 1, "--memory", "352MB")
+    result = run("plan", *paths, "--no-probe", "--shard", 64, "--workers", 1, "--memory", "312MB")
     assert result.exit_code == 2
-    assert "expected at most 352 MB. Use --shard 32" in result.stderr
+    assert "expected at most 312 MB. Use --shard 32" in result.stderr
     result = run("plan", *paths, "--no-probe", "--shard", 64, "--workers", 1)
     assert "not known: say what a worker may hold, with memory= or --memory" in result.output

@@ -1,0 +1,55 @@
+"""How the C library gives back to the system what tasks have freed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import cache
+
+MIB = 2**20
+ARENA_MAX, TRIM_THRESHOLD, MMAP_THRESHOLD = -8, -1, -3  # their numbers in glibc's malloc.h
+POOLED = 32 * MIB  # bytes; glibc takes no more
+KEPT = 16 * MIB  # bytes; a strip of float32 comes and goes within it
+OF_ARENAS, OF_SIZES = "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"  # in the environment
+
+
+@cache
+def settle() -> None:
+    """Have every thread's pool of memory keep little of what is freed: once, before tasks run.
+
+    glibc gives threads pools of their own. ``malloc_trim`` leaves in each what is free at its end,
+    for which there is a threshold that glibc raises to twice the largest array it has seen freed,
+    up to 64 MiB. A shard passes through half a dozen threads, most of them zarr's, so what they
+    kept came to 100 MiB and more, and grew the longer a run went on. A threshold that is set stays;
+    and threads that have no pool yet share those there are.
+
+    Setting that one alone, as dask does for its workers, has each array of more than 128 KiB asked
+    of the system anew, zeroed page by page, for half as much CPU time again. So arrays of up
+    to 32 MiB, a strip of float32, come from the pools. What a person has set in the environment
+    stands.
+    """
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None and OF_ARENAS not in os.environ:
+        mallopt(ARENA_MAX, 1)
+    if mallopt is not None and OF_SIZES not in os.environ:
+        mallopt(MMAP_THRESHOLD, POOLED)
+        mallopt(TRIM_THRESHOLD, KEPT)
+
+
+def give_back() -> None:
+    """Return what a task has freed to the system: the next one may ask for other sizes."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Find a function of glibc; other C libraries have none, or one that does nothing."""
+    try:
+        library = ctypes.CDLL(None)
+        found: Callable[..., int] = getattr(library, name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found if hasattr(library, "gnu_get_libc_version") else None
