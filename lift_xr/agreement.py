@@ -39,6 +39,7 @@ ENOUGH_TO_LEARN = 1 << 18  # pixels under the cells that a network learns by
 MOST_VALUES = 1 << 27  # under them, in all bands: half a GiB, of which some copies are made
 SIDE = 24  # cells along a place, where there are more
 FEWEST_CELLS = 64  # with 25, of which the edge dimmed half, the answer was 2.3 dB worse
+FARTHEST_BELIEVED = 0.95  # cells: the search for a shift ends at 1
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
 ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
@@ -126,6 +127,11 @@ def _judged(
         return (
             f"{found.cells} cells of the cube lie over the mosaic with all that they see; expected "
             f"{FEWEST_CELLS} or more to judge a point spread by"
+        )
+    if (apart := max(map(abs, found.shift)) / ratio) >= FARTHEST_BELIEVED:
+        return (
+            f"the cube and the mosaic seem to lie {apart:.1f} cells or more apart; expected less "
+            f"than {FARTHEST_BELIEVED:.1f}. Register them on one another"
         )
     estimated = residual_of(found.kernel, seen, ratio)
     given = estimated if psf is None else residual_of(psf, seen, ratio)

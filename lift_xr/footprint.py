@@ -163,12 +163,14 @@ def within(places: Sequence[Place], ratio: int, most: int) -> tuple[Place, ...]:
         return tuple(places)
     spots = SPOTS if len(places) == 1 else 1
     side = max(int((most / ratio**2 / (len(places) * spots**2)) ** 0.5), LEAST_SIDE)
-    return tuple(
+    parts = [
         _part(place, ratio, down, along)
         for place in places
         for down in spread(0, place.hsi.shape[1], side, spots)
         for along in spread(0, place.hsi.shape[2], side, spots)
-    )
+    ]
+    there = [each for each in parts if np.isfinite(each.hsi).all(axis=0).any()]
+    return tuple(there or places)  # parts of nothing but gaps tell nothing
 
 
 def spread(first: int, last: int, side: int, spots: int) -> list[tuple[int, int]]:

@@ -10,13 +10,13 @@ import xarray as xr
 
 from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_of_mosaic
 from lift_xr.blocks import lift_blocks
-from lift_xr.errors import GridError
+from lift_xr.errors import GridError, SpectralError
 from lift_xr.fitted import assemble
 from lift_xr.given import Consistency, Given, Scene, expect_settings
 from lift_xr.harmonize import IDENTITY, Harmonization
 from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.label import label
-from lift_xr.learn import learn
+from lift_xr.learn import expect_pixels, learn
 from lift_xr.models import Method, Model, MorphRecipe, expect_method, name_of
 from lift_xr.mosaic import prepare
 from lift_xr.scene import BLOCK, BadBands, expect_msi
@@ -200,7 +200,7 @@ def fit(
         device=device,
         progress=progress,
     )
-    # After the training, which has looked at the cube's pixels and says what is wrong with them.
+    # Else after the training, which has looked at the cube's pixels and says what is wrong there.
     if given.mosaic is not None and first is None:
         radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
     told = told_of_mosaic(learning, trained)
@@ -229,7 +229,11 @@ def _look(
 ) -> tuple[Harmonization, Sight | str | None, Sight | str | None]:
     """How cells lie over pixels of the harmonised mosaic: to learn from it, and to agree."""
     assert given.mosaic is not None
-    radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
+    try:
+        radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
+    except (SpectralError, GridError):
+        expect_pixels(given.cube)  # what is wrong with the cube itself is said first
+        raise
     even = radiometry.apply(given.mosaic)
     learning = _look_to_learn(given, even) if chosen.training else None
     if not both:

@@ -103,6 +103,12 @@ def _on_drawn(
         return run_as_one_task(train_on_sample, drawn, seed=seed, **settings)
 
 
+def expect_pixels(cube: xr.DataArray) -> None:
+    """Refuse a cube whose pixels cannot be trained on, and say which bands are to blame."""
+    drawn = draw_pixels(cube.data, count=TRAINING_PIXELS, seed=0)
+    _expect_sample(drawn.compute(), cube["band"].to_numpy().tolist())
+
+
 def train_on_sample(
     sample: Sample,
     *,

@@ -46,8 +46,8 @@ Exit codes:
 def main(debug: bool) -> None:
     """Fine hyperspectral scenes from a coarse cube and a fine mosaic, at any size.
 
-    A network learns, from the hyperspectral scene (HSI) alone, how colours become spectra, and
-    lifts every pixel of the multispectral mosaic (MSI), block by block.
+    A network learns, from the hyperspectral scene (HSI) and the multispectral mosaic (MSI) at hand,
+    how colours become spectra, and lifts every pixel of the mosaic, block by block.
     """
 
 

@@ -10,6 +10,7 @@ import click
 from lift_xr.cli.exits import Refused
 
 if TYPE_CHECKING:
+    from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
 
 ASKED = "asked"  # in what a model says of itself: what it was trained on, and how it was asked for
@@ -18,6 +19,8 @@ ASKED = "asked"  # in what a model says of itself: what it was trained on, and h
 def asked(
     hsi: str,
     *,
+    msi: str | None,
+    alpha: Alpha,
     srf: str | None,
     wavelength_units: str | None,
     method: str,
@@ -45,6 +48,7 @@ def asked(
         "consistency": consistency,
         "bad_bands": bad_bands,
         "seed": seed,
+        "msi": None if msi is None else fingerprint(open_scene(msi, alpha=alpha).data),
     }
 
 
@@ -144,6 +148,8 @@ def _differences(found: Any, wanted: dict[str, Any]) -> str:
 def _told(key: str, wanted: Any, found: Any) -> str:
     if key == "hsi":
         return "HSI holds other pixels"
+    if key == "msi":
+        return "MSI is another mosaic" if wanted and found else "one was trained without MSI"
     if key == "srf":
         return "--srf is another response"
     return f"--{key.replace('_', '-')} is {wanted} and was {found}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--msi",
     metavar="MOSAIC",
-    help="The mosaic, to match its radiometry or to estimate the response.",
+    help="The mosaic, to learn from as well, to match its radiometry, to estimate the response.",
 )
 @options.out("MODEL", "Where the model goes, such as sin.lift.", required=True)
 @options.training
@@ -91,7 +91,8 @@ def train(
     recipe = MorphRecipe(**given) if given else method
     told |= {"method": method, **mixing}
     model = train(cube, srf, msi=mosaic, method=recipe, **settings)
-    about = {ASKED: asked(hsi, srf=srf, wavelength_units=wavelength_units, **told)}
+    told |= {"msi": msi, "alpha": alpha, "srf": srf, "wavelength_units": wavelength_units}
+    about = {ASKED: asked(hsi, **told)}
     return replace(model, about={**model.about, **about})
 
 

@@ -107,10 +107,10 @@ def fuse(
         expect_model_place(save_model, overwrite=overwrite or place["resume"])
     begun = None
     if model is None and place["resume"] and not overwrite:
-        begun = _begun(ctx, out, hsi, part, training)
+        begun = _begun(ctx, out, hsi, part, training | {"msi": msi, "alpha": alpha})
     if save_model is not None and not overwrite:
         asked = {name: each for name, each in training.items() if name != "device"}
-        expect_saved(save_model, out, begun, hsi, **asked)
+        expect_saved(save_model, out, begun, hsi, msi=msi, alpha=alpha, **asked)
     workers = {} if threads is None else {"num_workers": threads}  # else what dask was told
     with connected(scheduler), dask.config.set(workers):
         fitted = begun or _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)

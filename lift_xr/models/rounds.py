@@ -94,7 +94,8 @@ def learn_in_rounds(
     -------
     Learnt or Refusal
         The latter where cells held out are not predicted better by what their neighbours add, or
-        worse once that was learnt: it cannot be trusted then.
+        worse once a round has learnt that: it cannot be trusted then. What the last round made of
+        it is not held against them again.
     """
     seen: Seen | None = None
     losses: list[float] = []
@@ -121,8 +122,9 @@ def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | 
     apart = errors["bands_apart"]
     if apart > BANDS_APART:
         return Refusal(
-            f"some bands of the cube lie {apart:.2f} cells from where others do; expected "
-            f"{BANDS_APART} or less. Register them on one another",
+            f"some bands of the cube lie {apart:.2f} cells from where others do, or the network "
+            f"knows too little to tell; expected {BANDS_APART} or less. If they do, register them "
+            "on one another",
             errors,
         )
     if made is None or errors["kept"] > MOST_KEPT:

@@ -123,6 +123,21 @@ def test_a_model_that_another_training_saved_is_in_the_way_before_anything_is_tr
     assert out.exists() == begins
 
 
+def test_a_model_that_learnt_from_another_mosaic_is_in_the_way_before_anything_is_trained(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, saved = tmp_path / "other.tif", tmp_path / "m.lift"
+    brighter = open_scene(files["msi.tif"]).compute() * 1.1
+    brighter.drop_attrs(deep=False).rio.to_raster(other)
+    settings = ("--srf", "rgb-camera", "--method", "linear", "--shard", 40)
+    first = ("fuse", files["hsi.zarr"], other, *settings)
+    assert run(*first, "--out", tmp_path / "a.zarr", "--save-model", saved).exit_code == 0
+    monkeypatch.setattr(FUSE, "fit", lambda *_, **__: pytest.fail("it trains"))
+    result = fuse(files, "--out", tmp_path / "b.zarr", "--save-model", saved, "--resume")
+    assert result.exit_code == 2, result.output
+    assert "another training than is asked: MSI is another mosaic" in result.stderr
+
+
 def test_a_model_of_no_command_is_in_the_way_too(files: Files, tmp_path: Path) -> None:
     scene, kept = open_scene(files["hsi.zarr"]), tmp_path / "m.lift"
     lift_xr.fit(scene, "rgb-camera", method="linear", progress=False).save(kept)

@@ -286,6 +286,26 @@ def test_scenes_that_do_not_belong_together_are_not_learnt_from() -> None:
     expect_same(apart, network(hsi=other, msi=None))
 
 
+def test_a_cube_that_lies_two_cells_from_where_it_says_is_not_learnt_from() -> None:
+    hsi, _ = pair()
+    moved = hsi.copy(data=np.roll(hsi.to_numpy(), 2, axis=1))
+    known = network(hsi=moved).about["mosaic"]
+    assert not known["learnt_from"]
+
+
+@pytest.mark.parametrize("harmonize", ["auto", "regression"])
+def test_what_is_wrong_with_the_cube_is_said_before_what_that_does_to_the_pair(
+    harmonize: str,
+) -> None:
+    hsi, _ = pair()
+    with pytest.raises(lift_xr.SpectralError, match="hsi has no pixel with data in all bands"):
+        network(hsi=hsi * np.nan, harmonize=harmonize)
+    gap = hsi.copy(deep=True)
+    gap[4] = np.nan
+    with pytest.raises(lift_xr.SpectralError, match=r"band.*NaN.*drop_sel\(band="):
+        network(hsi=gap, harmonize=harmonize)
+
+
 def test_bands_that_lie_apart_are_not_learnt_from() -> None:
     hsi, _ = pair()
     apart = hsi.copy(deep=True)
@@ -293,7 +313,7 @@ def test_bands_that_lie_apart_are_not_learnt_from() -> None:
     apart[half:] = np.roll(apart[half:], 1, axis=2)
     known = network(hsi=apart).about["mosaic"]
     assert not known["learnt_from"]
-    assert "Register them" in known["reason"]
+    assert "register them" in known["reason"]
 
 
 def test_a_point_spread_that_the_pair_contradicts_leaves_what_was_learnt_from_the_mosaic() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,11 @@ def test_fewer_cells_keep_the_pixels_that_they_saw(places: int) -> None:
         seen = footprint.over(place.msi, place.offset(4), place.hsi.shape[1:])
         np.testing.assert_allclose(seen, place.hsi, rtol=1e-9)
     assert overlay.within(10**9).places == overlay.places
+    gap = replace(
+        whole[0], hsi=np.where(np.arange(whole[0].hsi.shape[2]) < 20, np.nan, whole[0].hsi)
+    )
+    for place in Overlay(footprint, (gap,)).within(9 * 8 * 8 * 16).places:
+        assert np.isfinite(place.hsi).any()
 
 
 def _place(image: np.ndarray, footprint: Footprint, margin: int) -> Place:
