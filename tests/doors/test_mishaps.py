@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore, WrapperStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io import compute, open_scene, status, verify, write_zarr
@@ -168,6 +171,36 @@ def test_a_run_whose_store_was_removed_says_so_and_leaves_nothing(tmp_path: Path
         write_zarr(watched(remove), store, shard=SHARD)
     assert ran == [0, 1, 2, 3, 4]
     assert not store.exists()
+
+
+def test_one_error_of_the_store_does_not_make_a_run_believe_that_its_store_is_gone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, bytes],  # noqa: F811
+) -> None:
+    monkeypatch.setattr(compute, "BACKOFF", 0)
+    store, ran = ClosingStore(LocalStore(tmp_path / "s.zarr")), list[int]()
+
+    def look(row: int) -> None:
+        ran.append(row)
+        store.closes = ran == [0, 1, 2, 3, 4]
+
+    with dask.config.set(scheduler="synchronous"):
+        write_zarr(watched(look), store, shard=SHARD)
+    assert ran == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
+    assert files_of(tmp_path / "s.zarr") == whole
+
+
+class ClosingStore(WrapperStore[Store]):
+    """A store that fails to read its root, once, when it is told to."""
+
+    closes = False
+
+    async def get(self, key: str, *args: Any, **kwargs: Any) -> Buffer | None:
+        if self.closes and key == "zarr.json":
+            self.closes = False
+            raise RuntimeError("Session is closed")
+        return await super().get(key, *args, **kwargs)
 
 
 def test_two_runs_that_resume_one_store_at_once_write_the_same_bytes(
