@@ -42,7 +42,7 @@ class Replaced(LayoutError):
 def expect_still(target: Store, run: str) -> None:
     """Raise Replaced unless a store is still that of a run: others may remove it, or begin anew.
 
-    What the store itself raises says nothing of that; it is raised as it is, for tasks to try again.
+    What the store itself raises says nothing of that: it goes on as it is, for tasks to try again.
     """
     content = sync(target.get(ROOT, default_buffer_prototype()))
     found = None if content is None else _run_of(content.to_bytes())

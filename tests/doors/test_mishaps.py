@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from errno import EDQUOT, ENOSPC, EPERM
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, open_scene, status, verify, write_zarr
+from lift_xr.io import compute, fill, open_scene, status, verify, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.record import DONE, all_progress
 from lift_xr.io.root import Replaced
 from tests.doors.test_resume import SHARD, SHARDS, files_of, scene, whole  # noqa: F401
+
+OVERVIEWS = 3  # tasks of the coarser levels
 
 
 def watched(watch: Any, *, seed: int = 0) -> xr.DataArray:
@@ -152,6 +155,30 @@ def test_a_run_whose_store_another_run_replaced_writes_nothing_more(tmp_path: Pa
         pytest.raises(Replaced, match="another run has begun there"),
     ):
         write_zarr(watched(replace), store, shard=SHARD)
+    expected = write_zarr(scene(seed=1), tmp_path / "other.zarr", shard=SHARD)
+    assert files_of(store) == files_of(expected)
+
+
+@pytest.mark.parametrize("after", [4, SHARDS, SHARDS + OVERVIEWS])
+def test_a_run_that_was_replaced_between_two_tasks_does_not_take_the_others_work_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    store, ended = tmp_path / "s.zarr", list[Any]()
+
+    def replacing(*args: Any, **settings: Any) -> Iterator[Any]:
+        for each in compute.run_shards(*args, **settings):
+            yield each
+            ended.append(each)
+            if len(ended) == after:
+                write_zarr(scene(seed=1), store, shard=SHARD, overwrite=True)
+
+    monkeypatch.setattr(fill, "run_shards", replacing)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(Replaced, match="another run has begun there"),
+    ):
+        write_zarr(scene(), store, shard=SHARD)
+    assert ended[after - 1].error is None
     expected = write_zarr(scene(seed=1), tmp_path / "other.zarr", shard=SHARD)
     assert files_of(store) == files_of(expected)
 

@@ -337,8 +337,9 @@ def test_each_part_begins_the_overviews_at_another_place_and_skips_what_is_done(
         assert files_of(store) == whole
     assert begun == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     each = passes_of(SHAPE, np.dtype("uint16"), shard=SHARD)[1]
+    run = zarr.open_group(store, mode="r").attrs["lift_xr"]["run"]
     target = Target(
-        as_store(store), str(store), "any", each, Packing(np.dtype("uint16"), 1e-4), VARIABLE
+        as_store(store), str(store), run, each, Packing(np.dtype("uint16"), 1e-4), VARIABLE
     )
     assert is_written((0, 1, 0), target=target)  # and so it is passed over
 
