@@ -25,6 +25,7 @@ from lift_xr.io.engines import Index, client_in_charge
 from lift_xr.io.files import HoldingStore
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.log import logging
+from lift_xr.io.lost import forget_lost
 from lift_xr.io.record import read_progress, remove_marks
 from lift_xr.io.root import ROOT, Replaced, expect_still, read_root
 from lift_xr.io.shards import (
@@ -81,6 +82,7 @@ def fill(
     the same shard, or the end of the store, they write the same bytes, each object in one step.
     """
     with stop_when_told() as stop:
+        forget_lost(store, blueprint.passes)
         expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
         others = Neighbours(blueprint, store, part, stop)
         for number in range(len(blueprint.passes)):
