@@ -25,8 +25,9 @@ from lift_xr.io.engines import Index, client_in_charge
 from lift_xr.io.files import HoldingStore
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.log import logging
+from lift_xr.io.lost import forget_lost
 from lift_xr.io.record import read_progress, remove_marks
-from lift_xr.io.root import ROOT, Replaced, read_root
+from lift_xr.io.root import ROOT, Replaced, expect_still, read_root
 from lift_xr.io.shards import (
     Target,
     is_written,
@@ -81,6 +82,7 @@ def fill(
     the same shard, or the end of the store, they write the same bytes, each object in one step.
     """
     with stop_when_told() as stop:
+        forget_lost(store, blueprint.passes)
         expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
         others = Neighbours(blueprint, store, part, stop)
         for number in range(len(blueprint.passes)):
@@ -91,7 +93,9 @@ def fill(
                 return  # other parts are at it
     if blueprint.beside is not None and not is_complete(place_beside(store)):
         return  # so are they at the cube
-    if not is_complete(store):  # or another part has just done it
+    complete = is_complete(store)
+    expect_still(as_store(store), blueprint.run)
+    if not complete:  # or another part has just done it
         finalize(store)
     _warn_of_clipping(blueprint, store)
 
@@ -225,7 +229,10 @@ def is_complete(store: Any) -> bool:
 
 
 def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
-    return bool(read_progress(store, blueprint.passes[number]).done.all())
+    """Whether a pass is, by this run or other parts of it."""
+    done = bool(read_progress(store, blueprint.passes[number]).done.all())
+    expect_still(as_store(store), blueprint.run)
+    return done
 
 
 def _write_failed(

@@ -110,6 +110,11 @@ def record_path(each: Pass) -> str:
     return f"{RECORD}/{each.first}"
 
 
+def key_of_row(first: int, index: tuple[int, ...]) -> str:
+    """Find the file of a row in its store."""
+    return f"{RECORD}/{first}/c/{'/'.join(map(str, index))}/0"
+
+
 def read_progress(store: Any, each: Pass) -> Progress:
     """Read the record of a pass: one small object for every task that has ended."""
     return _progress(store, record_path(each))

@@ -24,6 +24,7 @@ from lift_xr.io.record import (
     UNREADABLE,
     Progress,
     is_done,
+    key_of_row,
     open_record,
     read_rows,
     row_checksum,
@@ -156,7 +157,7 @@ class Recorded:
 
     def key_of_row(self, index: Index) -> str:
         """Find the file of a row in its store."""
-        return f"{RECORD}/{self.first}/c/{'/'.join(map(str, index))}/0"
+        return key_of_row(self.first, index)
 
     def trusted(self, index: Index) -> bool:
         """Whether a task is done and its row as it was written."""

@@ -14,7 +14,7 @@ from zarr.core.sync import sync
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store, remove_all
 from lift_xr.io.embed import MODEL
-from lift_xr.io.record import RECORD
+from lift_xr.io.record import key_of_row
 from lift_xr.io.root import ROOT
 from lift_xr.io.seal import LAST, LIST, read_file, write_file
 from lift_xr.io.spare import SPARE, attrs_of
@@ -101,7 +101,7 @@ def _spare(store: Any) -> bytes:
 def _keys(failures: Iterable[Failure]) -> set[str]:
     """Name what is to be deleted: rows of the record, and the files that no task writes."""
     return {
-        each.file if each.task is None else _row(*each.task)
+        each.file if each.task is None else key_of_row(*each.task)
         for each in failures
         if each.task is not None or each.file not in ("", ROOT)
     }
@@ -113,10 +113,6 @@ def _delete(target: Store, keys: set[str]) -> None:
         sync(target.delete_dir(MODEL))
     for key in sorted(keys):
         sync(target.delete(key))
-
-
-def _row(first: int, index: tuple[int, ...]) -> str:
-    return f"{RECORD}/{first}/c/{'/'.join(map(str, index))}/0"
 
 
 def _reopen(store: Any) -> None:

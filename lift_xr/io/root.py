@@ -40,13 +40,12 @@ class Replaced(LayoutError):
 
 
 def expect_still(target: Store, run: str) -> None:
-    """Raise Replaced unless a store is still that of a run: others may remove it, or begin anew."""
-    try:
-        content = sync(target.get(ROOT, default_buffer_prototype()))
-        told = None if content is None else json.loads(content.to_bytes())
-        found = None if told is None else told["attributes"][ABOUT]["run"]
-    except DAMAGED:
-        found = None
+    """Raise Replaced unless a store is still that of a run: others may remove it, or begin anew.
+
+    What the store itself raises says nothing of that: it goes on as it is, for tasks to try again.
+    """
+    content = sync(target.get(ROOT, default_buffer_prototype()))
+    found = None if content is None else _run_of(content.to_bytes())
     if found != run:
         raise Replaced(
             f"{target} is not the store of this run any more: "
@@ -54,6 +53,14 @@ def expect_still(target: Store, run: str) -> None:
             "while this one went on; expected nobody else to write there. Nothing more is written. "
             "Give every run a place of its own"
         )
+
+
+def _run_of(root: bytes) -> Any:
+    """Read which run a root tells of; None where it is damaged."""
+    try:
+        return json.loads(root)["attributes"][ABOUT]["run"]
+    except DAMAGED:
+        return None
 
 
 def damaged(store: Any) -> LayoutError:

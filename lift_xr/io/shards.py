@@ -118,11 +118,20 @@ def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndar
 
 
 def is_written(index: Index, *, target: Target) -> bool:
-    """Whether a task is done, maybe by another process, which writes the same store."""
+    """Whether a task is done, maybe by another process, which writes the same store.
+
+    Raises
+    ------
+    Replaced
+        Where it is done, but by another run, which has begun in the place of this one.
+    """
     try:
-        return is_done(np.asarray(_array(target, record_path(target.each))[index]))
+        done = is_done(np.asarray(_array(target, record_path(target.each))[index]))
     except DAMAGE:  # half a row is none
         return False
+    if done:
+        expect_still(target.store, target.run)  # after its row: a run's root is there before them
+    return done
 
 
 def write_overview(target: Target, block_id: Index) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from errno import EDQUOT, ENOSPC, EPERM
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, open_scene, status, verify, write_zarr
+from lift_xr.io import compute, fill, open_scene, status, verify, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.record import DONE, all_progress
 from lift_xr.io.root import Replaced
 from tests.doors.test_resume import SHARD, SHARDS, files_of, scene, whole  # noqa: F401
+
+OVERVIEWS = 3  # tasks of the coarser levels
 
 
 def watched(watch: Any, *, seed: int = 0) -> xr.DataArray:
@@ -153,6 +159,30 @@ def test_a_run_whose_store_another_run_replaced_writes_nothing_more(tmp_path: Pa
     assert files_of(store) == files_of(expected)
 
 
+@pytest.mark.parametrize("after", [4, SHARDS, SHARDS + OVERVIEWS])
+def test_a_run_that_was_replaced_between_two_tasks_does_not_take_the_others_work_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    store, ended = tmp_path / "s.zarr", list[Any]()
+
+    def replacing(*args: Any, **settings: Any) -> Iterator[Any]:
+        for each in compute.run_shards(*args, **settings):
+            yield each
+            ended.append(each)
+            if len(ended) == after:
+                write_zarr(scene(seed=1), store, shard=SHARD, overwrite=True)
+
+    monkeypatch.setattr(fill, "run_shards", replacing)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(Replaced, match="another run has begun there"),
+    ):
+        write_zarr(scene(), store, shard=SHARD)
+    assert ended[after - 1].error is None
+    expected = write_zarr(scene(seed=1), tmp_path / "other.zarr", shard=SHARD)
+    assert files_of(store) == files_of(expected)
+
+
 def test_a_run_whose_store_was_removed_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     store, ran = tmp_path / "s.zarr", []
 
@@ -168,6 +198,36 @@ def test_a_run_whose_store_was_removed_says_so_and_leaves_nothing(tmp_path: Path
         write_zarr(watched(remove), store, shard=SHARD)
     assert ran == [0, 1, 2, 3, 4]
     assert not store.exists()
+
+
+def test_one_error_of_the_store_does_not_make_a_run_believe_that_its_store_is_gone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, bytes],  # noqa: F811
+) -> None:
+    monkeypatch.setattr(compute, "BACKOFF", 0)
+    store, ran = ClosingStore(LocalStore(tmp_path / "s.zarr")), list[int]()
+
+    def look(row: int) -> None:
+        ran.append(row)
+        store.closes = ran == [0, 1, 2, 3, 4]
+
+    with dask.config.set(scheduler="synchronous"):
+        write_zarr(watched(look), store, shard=SHARD)
+    assert ran == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
+    assert files_of(tmp_path / "s.zarr") == whole
+
+
+class ClosingStore(WrapperStore[Store]):
+    """A store that fails to read its root, once, when it is told to."""
+
+    closes = False
+
+    async def get(self, key: str, *args: Any, **kwargs: Any) -> Buffer | None:
+        if self.closes and key == "zarr.json":
+            self.closes = False
+            raise RuntimeError("Session is closed")
+        return await super().get(key, *args, **kwargs)
 
 
 def test_two_runs_that_resume_one_store_at_once_write_the_same_bytes(

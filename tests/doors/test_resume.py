@@ -18,15 +18,17 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.core.sync import sync
 from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, fill, open_scene, write_zarr
+from lift_xr.io import compute, fill, lost, open_scene, write_zarr
 from lift_xr.io.create import as_store
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
+from lift_xr.io.seal import read_file, write_file
 from lift_xr.io.shards import Target, is_written
 from lift_xr.io.store import VARIABLE
 from lift_xr.packing import Packing
@@ -145,6 +147,67 @@ def test_a_row_that_is_not_as_it_was_written_calls_nothing_done(tmp_path, whole)
         record = zarr.open_array(store, path=f"_progress/{level}", mode="r+")
         record[(*index, 2)] = 7
     write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+
+
+LOST = (
+    "0/reflectance/c/0/8/0",
+    "1/reflectance/c/0/6/0",
+    "quality/flags/c/3/0",
+    "2/reflectance/c/0/1/0",
+)
+
+
+@pytest.mark.parametrize("place", ["folder", "url", "memory"])
+@pytest.mark.parametrize("left", [None, b""])
+def test_files_that_were_written_and_are_lost_are_written_again(tmp_path, whole, place, left):
+    diary, folder = tmp_path / "diary", tmp_path / "s.zarr"
+    url = f"memory://lost/{tmp_path}/s.zarr"
+    store = {"folder": folder, "url": url, "memory": MemoryStore()}[place]
+    write_zarr(scene(), store, shard=SHARD)
+    call_incomplete(store)
+    for key in LOST:
+        assert key in whole
+        lose(store, key, left)
+    with pytest.warns(UserWarning, match="lacks 4 of the files that its run wrote, such as"):
+        write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
+    assert entries(diary) == 3 + 1  # a shard that is done is looked at
+    target = as_store(store)
+    assert {key: read_file(target, key).to_bytes() for key in whole} == whole
+
+
+@pytest.mark.parametrize("place", ["folder", "url"])
+def test_where_all_is_there_no_file_is_opened_to_see_that(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(lost, "_holds", lambda *_: pytest.fail("it is opened"))
+    store = tmp_path / "s.zarr" if place == "folder" else f"memory://all/{tmp_path}/s.zarr"
+    write_zarr(scene(), store, shard=SHARD)
+    call_incomplete(store)
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+
+
+def call_incomplete(store: Any) -> None:
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}
+
+
+def lose(store: Any, key: str, left: bytes | None) -> None:
+    target = as_store(store)
+    if left is None:
+        sync(target.delete(key))
+    else:
+        write_file(target, key, left)
+
+
+def test_overviews_of_what_was_lost_are_made_again(tmp_path, whole, monkeypatch):
+    store = without_overviews(whole, tmp_path / "s.zarr")
+    (store / "1/reflectance/c/0/6/0").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(fill, "forget_lost", lambda *_: None)  # lost only now
+        patch.setattr(fill, "finalize", lambda _: None)  # and the run ends before it is complete
+        write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store)["2/reflectance/c/0/1/0"] != whole["2/reflectance/c/0/1/0"]
+    with pytest.warns(UserWarning, match="lacks 1 of the files"):
+        write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store) == whole
 
 
@@ -337,8 +400,9 @@ def test_each_part_begins_the_overviews_at_another_place_and_skips_what_is_done(
         assert files_of(store) == whole
     assert begun == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     each = passes_of(SHAPE, np.dtype("uint16"), shard=SHARD)[1]
+    run = zarr.open_group(store, mode="r").attrs["lift_xr"]["run"]
     target = Target(
-        as_store(store), str(store), "any", each, Packing(np.dtype("uint16"), 1e-4), VARIABLE
+        as_store(store), str(store), run, each, Packing(np.dtype("uint16"), 1e-4), VARIABLE
     )
     assert is_written((0, 1, 0), target=target)  # and so it is passed over
 
