@@ -4,9 +4,9 @@ Three ways to be killed: the whole run (one process of two threads), one worker 
 (the run goes on), and one of four processes that share a store (``part=(i, 4)``; the others go on).
 Every kill has a store of its own, which is then finished and compared file by file. A diary that
 the tasks keep tells which shards were started; the record, read right after the kill, which were
-done. What was started and not done was in flight: no more than that may be started again, but for
-the shard a process looks at again before it goes on with the work of others, and those a part looks
-at of its two neighbours.
+done. What was started and not done was in flight: no more than that may be started again. The
+diary tells by their size the windows that are compared with what is written, which may be read
+again: one before a process goes on with the work of others, and one of each of a part's neighbours.
 
     python benchmarks/kills.py --kills 50
 """
@@ -30,16 +30,20 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import xarray as xr
 
 import lift_xr
 from lift_xr import synthetic
+from lift_xr.io.alike import EDGE
 from lift_xr.io.record import all_progress
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
 PARTS = 4
+BEGUN = 0.05  # seconds between the beginning of a shard and its reading
+SHARD, LOOK, OTHER = "shard", "look", "other"  # what a task reads, as the diary calls it
 Index = tuple[int, ...]
 Flight = set[Index]
 
@@ -53,15 +57,22 @@ class Place:
     diary: Path
     shard: int
 
+    def lines(self) -> list[tuple[str, str, Index]]:
+        """Read the diary: who began with what, a shard or a look, and where."""
+        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
+        return [(pid, what, (0, int(y), int(x))) for pid, what, y, x in map(str.split, lines)]
+
     def started(self) -> list[Index]:
         """List the shards that tasks began with, as often as they did."""
-        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
-        return [(0, *map(int, line.split()[1:])) for line in lines]
+        return [index for _, what, index in self.lines() if what == SHARD]
+
+    def looks(self) -> int:
+        """Count the windows that were compared with what was written."""
+        return sum(what == LOOK for _, what, _ in self.lines())
 
     def started_by(self, pid: int) -> set[Index]:
         """List the shards that one process began with."""
-        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
-        return {(0, *map(int, line.split()[1:])) for line in lines if line.split()[0] == str(pid)}
+        return {index for by, what, index in self.lines() if (by, what) == (str(pid), SHARD)}
 
     def done(self) -> set[Index]:
         """List the shards of full resolution that the record calls done."""
@@ -77,31 +88,71 @@ class Outcome:
     in_flight: int
     redone: int
     compared: int
+    wrongly: int
     same: bool
 
     @classmethod
-    def of(cls, in_flight: Flight, started: list[Index], *, same: bool) -> Outcome:
-        """Tell shards in flight that were done again from done ones that were looked at again."""
+    def of(cls, in_flight: Flight, place: Place, *, same: bool) -> Outcome:
+        """Count the shards that were done again, and those of them that were not in flight."""
+        started = place.started()
         again = Counter(started) - Counter(set(started))
-        redone = sum(times for index, times in again.items() if index in in_flight)
-        return cls(len(in_flight), redone, again.total() - redone, same)
+        redone = sum(min(1, again[index]) for index in in_flight)
+        wrongly = again.total() - redone
+        return cls(len(in_flight), redone, place.looks(), wrongly, same)
 
 
-def note(block: np.ndarray, *, diary: str, block_id: tuple[int, ...] = ()) -> np.ndarray:
-    """Write down which shard is begun, in one line that nobody else's can cut in two."""
-    with open(diary, "a", buffering=1) as file:
-        file.write(f"{os.getpid()} {block_id[-2]} {block_id[-1]}\n")
-    return block
+@dataclass(frozen=True)
+class Noted:
+    """A mosaic that writes down who reads which window: a shard, or less to look at.
+
+    In one line that nobody else's can cut in two. A shard is begun some time before it is read, so
+    that there is something to kill.
+    """
+
+    data: Any
+    diary: str
+    edge: int
+
+    def __getattr__(self, name: str) -> Any:
+        """Its shape and dtype, as dask asks for them."""
+        if name not in ("shape", "dtype", "ndim"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["data"], name)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        """Read a window."""
+        spans = [each.indices(size) for each, size in zip(index, self.shape, strict=True)][-2:]
+        whole = all(
+            start % self.edge == 0 and stop == min(start + self.edge, size)
+            for (start, stop, _), size in zip(spans, self.shape[-2:], strict=True)
+        )
+        (y, _, _), (x, _, _) = spans
+        look = all(stop - start == EDGE for start, stop, _ in spans)
+        what = SHARD if whole else LOOK if look else OTHER
+        with open(self.diary, "a", buffering=1) as file:
+            file.write(f"{os.getpid()} {what} {y // self.edge} {x // self.edge}\n")
+        time.sleep(BEGUN if whole else 0)
+        return np.asarray(self.data[index].compute(scheduler="synchronous"))
 
 
 def fused(place: Place) -> xr.DataArray:
     """The lifted mosaic, whose tasks keep a diary."""
     msi = lift_xr.open_scene(place.inputs / "msi.zarr")
-    noted = msi.data.map_blocks(
-        note, diary=str(place.diary), dtype="float32", meta=np.empty((0, 0, 0), "float32")
+    noted = da.from_array(
+        Noted(msi.data, str(place.diary), place.shard),
+        chunks=(-1, place.shard, place.shard),
+        name=f"noted-{place.diary.name}",
+        meta=np.empty((0, 0, 0), "float32"),
     )
     model = lift_xr.load_model(place.inputs / "model.lift")
     return lift_xr.predict(model, msi.copy(data=noted), device="cpu")
+
+
+def await_a_start(place: Place, pid: int | None, alive: Callable[[], bool]) -> None:
+    """Wait until a process begins one more shard, or ends."""
+    before = len(place.started_by(pid or 0))
+    while alive() and len(place.started_by(pid or 0)) == before:
+        time.sleep(BEGUN / 20)
 
 
 def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
@@ -121,6 +172,7 @@ def kill_whole_run(place: Place, moment: float) -> Flight | None:
     process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
     process.start()
     process.join(moment)
+    await_a_start(place, process.pid, process.is_alive)
     in_time = process.is_alive()
     process.kill()
     process.join()
@@ -137,6 +189,7 @@ def kill_one_part(place: Place, moment: float, *, which: int) -> Flight | None:
         each.start()
     killed = parts[which % PARTS]
     killed.join(moment)
+    await_a_start(place, killed.pid, killed.is_alive)
     in_time = killed.is_alive()
     killed.kill()
     killed.join()
@@ -161,8 +214,9 @@ def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> Flig
     over = threading.Event()
 
     def kill() -> None:
-        if not over.wait(moment):
+        if not over.wait(moment):  # and if it ends meanwhile, there is nothing in flight
             pid = pids[which % 2]
+            await_a_start(place, pid, lambda: not over.is_set())
             os.kill(pid, 9)
             left.append(place.started_by(pid) - place.done())
 
@@ -270,7 +324,7 @@ def trials(
         in_flight = kill(here, moments.uniform(0, lasts), which=moments.randrange(PARTS))
         if in_flight is not None:
             same = files_of(here.store) == whole
-            outcomes.append(Outcome.of(in_flight, here.started(), same=same))
+            outcomes.append(Outcome.of(in_flight, here, same=same))
         shutil.rmtree(here.store)
     return outcomes
 
@@ -286,10 +340,7 @@ def row(mode: str, outcomes: list[Outcome]) -> str:
         max(each.in_flight for each in outcomes),
         sum(each.redone for each in outcomes),
         sum(each.compared for each in outcomes),
-        sum(
-            max(0, each.redone - each.in_flight) + max(0, each.compared - COMPARING[mode])
-            for each in outcomes
-        ),
+        sum(each.wrongly + max(0, each.compared - COMPARING[mode]) for each in outcomes),
     )
     return f"| {' | '.join(map(str, cells))} |"
 

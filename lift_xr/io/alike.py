@@ -52,45 +52,71 @@ def expect_same_values(
 class Neighbours:
     """The parts before and after this one, which may have begun at the same moment.
 
-    Each part compares with both once they have written something. Where not all parts make the same
-    values, there are neighbours that do not, and the later of them to end finds the shards of the
-    other. So the store is never completed of both, and no part looks at more than two shards.
+    Each part compares with both once they have written something. A neighbour that has ended and
+    shows nothing but nodata tells no arithmetic: the next part on that way stands in for it. So
+    where not all parts that show data make the same values, there are two with none of the others
+    between that do not; the last to end, of these and those between, finds what is not its own, and
+    no part compares with more than two. It may find it after its last shard, when a third part,
+    whose neighbours are all like it, can still complete the store.
+
+    What a part shows are the middles of up to ``LOOKS`` shards: one whose data all lie elsewhere is
+    passed over like one without.
 
     Parameters
     ----------
     part
         This one: (i, n).
     left
-        The neighbours that are still to be compared with.
+        The parts that are to be compared with next, by the way to them: -1 or 1.
     """
 
     blueprint: Blueprint
     store: Any
     part: tuple[int, int]
     stop: threading.Event
-    left: set[int] = field(init=False)
+    left: dict[int, int] = field(init=False)
+    _met: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
         i, n = self.part
-        self.left = {(i - 2) % n + 1, i % n + 1} - {i}
+        self.left = {way: self._next(i, way) for way in (-1, 1)[: n - 1]}
+        self._met = {i}
 
     def expect_same_values(self, *, shared: bool = False) -> None:
         """Raise LayoutError where a neighbour has written other values than this part makes.
 
-        A neighbour whose shards show nothing but nodata, or none yet, is left for later.
+        One that shows nothing yet, or nothing but nodata and has not ended, is left for later.
         """
         done = _done(self.blueprint, self.store) if self.left else np.empty((0, 0), int)
-        for other in sorted(self.left) if len(done) else ():
-            look = _look(self.blueprint, self.store, self._of(other, done))
+        for way in sorted(self.left) if len(done) else ():
+            self._compare(way, done, shared=shared)
+
+    def _compare(self, way: int, done: np.ndarray, *, shared: bool) -> None:
+        """Compare with the first part on one way that shows data, as far as that is known."""
+        while (other := self.left[way]) not in self._met:
+            share = self._of(other, done)
+            look = _look(self.blueprint, self.store, share)
             if look is not None and look.has_data:
                 self._expect_same(other, look, shared=shared)
-                self.left.remove(other)
+                self._met.add(other)
+            elif len(share) < self._count(other):
+                return
+            else:
+                self.left[way] = self._next(other, way)
+        del self.left[way]
+
+    def _next(self, other: int, way: int) -> int:
+        return (other - 1 + way) % self.part[1] + 1
 
     def _of(self, other: int, done: np.ndarray) -> np.ndarray:
         """Pick the shards that are a part's, as ``io.fill`` deals them."""
         places = np.ravel_multi_index(tuple(done.T), self.blueprint.passes[0].grid)
         chosen: np.ndarray = done[places % self.part[1] == other - 1]
         return chosen
+
+    def _count(self, other: int) -> int:
+        """Count the shards that are a part's, done or not."""
+        return len(range(other - 1, self.blueprint.passes[0].tasks, self.part[1]))
 
     def _expect_same(self, other: int, look: _Look, *, shared: bool) -> None:
         on = threading.Event()  # to be told to stop is no reason to complete what is not compared

@@ -11,7 +11,12 @@ MIB = 2**20
 ARENA_MAX, TRIM_THRESHOLD, MMAP_THRESHOLD = -8, -1, -3  # their numbers in glibc's malloc.h
 POOLED = 32 * MIB  # bytes; glibc takes no more
 KEPT = 16 * MIB  # bytes; a strip of float32 comes and goes within it
-OF_ARENAS, OF_SIZES = "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"  # in the environment
+SETTINGS = {  # by their names in the environment, and within GLIBC_TUNABLES
+    ("MALLOC_ARENA_MAX", "glibc.malloc.arena_max"): (ARENA_MAX, 1),
+    ("MALLOC_MMAP_THRESHOLD_", "glibc.malloc.mmap_threshold"): (MMAP_THRESHOLD, POOLED),
+    ("MALLOC_TRIM_THRESHOLD_", "glibc.malloc.trim_threshold"): (TRIM_THRESHOLD, KEPT),
+}
+OF_DASK = {"MALLOC_TRIM_THRESHOLD_": "65536"}  # what dask sets for its workers, unasked
 
 
 @cache
@@ -26,15 +31,23 @@ def settle() -> None:
 
     Setting that one alone, as dask does for its workers, has each array of more than 128 KiB asked
     of the system anew, zeroed page by page, for half as much CPU time again. So arrays of up
-    to 32 MiB, a strip of float32, come from the pools. What a person has set in the environment
-    stands.
+    to 32 MiB, a strip of float32, come from the pools. Each of the three that a person has set in
+    the environment stands; dask's own threshold is no person's.
     """
     mallopt = _of_glibc("mallopt")
-    if mallopt is not None and OF_ARENAS not in os.environ:
-        mallopt(ARENA_MAX, 1)
-    if mallopt is not None and OF_SIZES not in os.environ:
-        mallopt(MMAP_THRESHOLD, POOLED)
-        mallopt(TRIM_THRESHOLD, KEPT)
+    if mallopt is None:
+        return
+    for (name, tunable), (number, value) in SETTINGS.items():
+        if not _is_set(name, tunable):
+            mallopt(number, value)
+
+
+def _is_set(name: str, tunable: str) -> bool:
+    """Say whether a person has set one of the settings, under either name."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "").split(":")
+    if tunable in (each.split("=")[0] for each in tunables):
+        return True
+    return os.environ.get(name, OF_DASK.get(name)) != OF_DASK.get(name)
 
 
 def give_back() -> None:

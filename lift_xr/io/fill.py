@@ -75,7 +75,7 @@ def fill(
     """Write every shard that is not written, coarser levels last, and complete the store.
 
     Parts compare what they make with what their neighbours have written, while they write their
-    share and at the end of it: only parts of the same arithmetic complete a store.
+    share and at the end of it: the later of two that differ ends in an error.
 
     Parts that find full resolution done at the same moment all go on to the coarser levels. Each
     begins at another place of them and passes over what another has done meanwhile; where two write

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
-BURSTS, TASKS = 8, 64  # what is recent: so many bursts, or more where they hold fewer tasks
+ROUNDS, TASKS = 4, 16  # what is recent: so many times what a task takes, and so many tasks
 ENOUGH = 4  # tasks since a pause tell the pace without those before: maybe on another machine
 APART = 3  # gaps so many times shorter than the usual one are within a burst
 PAUSE = 4  # times what the first task took: longer is no work, but nobody at work
@@ -71,17 +71,14 @@ def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | N
     moments
         When tasks ended, in seconds, ascending.
     begun
-        When the first of them began, or before: no task is taken to last much longer than it did.
+        When the first of them began, or before: what is far longer than it took is a pause.
     """
     if not moments:
         return None
     known = begun is not None and begun <= moments[0]  # else by another clock, or made again
     first = moments[0] - begun if known and begun is not None else 0.0
     pause = min(LONGEST, max(SHORTEST, PAUSE * first)) if known else LONGEST
-    spells = list(_spells(moments, pause))
-    near = _usual(spells) / APART
-    telling = [each for each in spells if each[-1] - each[0] >= first]  # more than one burst
-    gaps = _recent([list(_gaps(each, near)) for each in telling or spells])
+    gaps = _recent(_telling(list(_spells(moments, pause))))
     tasks, seconds = sum(each for each, _ in gaps), sum(each for _, each in gaps)
     if not seconds:
         return None
@@ -100,6 +97,44 @@ def _spells(moments: Sequence[float], pause: float) -> Iterator[Spell]:
     yield moments[begin:]
 
 
+def _telling(spells: Sequence[Spell]) -> Sequence[Spell]:
+    """Choose the spells of more than one burst, as are those longer than any gap.
+
+    The last of them alone, where it tells enough.
+    """
+    longest = _longest(spells)
+    telling = [each for each in spells if each[-1] - each[0] >= longest] or spells
+    return telling[-1:] if len(telling[-1]) > ENOUGH else telling
+
+
+def _longest(spells: Sequence[Spell]) -> float:
+    """The longest gap: about what a task takes where they end in bursts, else no less than one."""
+    return max((later - earlier for each in spells for earlier, later in pairwise(each)), default=0)
+
+
+def _recent(spells: Sequence[Spell]) -> list[Gap]:
+    """Take what is recent, the latest first: several of the longest gaps, so several bursts.
+
+    What is within a burst is judged by that alone, for tasks may have come at another pace before.
+    """
+    since = ROUNDS * _longest(spells)
+    kept, held, passed = list[Gap](), 0, 0.0
+    near = _usual([_end(each, since) for each in spells]) / APART
+    for tasks, seconds in chain.from_iterable(_gaps(each, near) for each in reversed(spells)):
+        other = seconds > since  # no burst lasts that long: tasks at another, faster pace
+        if held >= (ENOUGH if other else TASKS) and (other or passed >= since):
+            break
+        kept.append((tasks, seconds))
+        held += tasks
+        passed += seconds
+    return kept
+
+
+def _end(spell: Spell, seconds: float) -> Spell:
+    """The end of a spell: so many seconds of it, and so many tasks."""
+    return spell[max(0, min(bisect_left(spell, spell[-1] - seconds), len(spell) - 1 - TASKS)) :]
+
+
 def _usual(spells: Sequence[Spell]) -> float:
     """The gap in which half of the time passes, or in longer ones: between bursts, not in them."""
     gaps = sorted(later - earlier for each in spells for earlier, later in pairwise(each))
@@ -108,24 +143,10 @@ def _usual(spells: Sequence[Spell]) -> float:
 
 
 def _gaps(spell: Spell, near: float) -> Iterator[Gap]:
-    """Count the tasks from the first of each burst to the first of the next."""
+    """Count the tasks from the first of each burst to the first of the next, latest first."""
     starts = [0, *(at for at, (a, b) in enumerate(pairwise(spell), start=1) if b - a > near)]
-    for begin, end in pairwise(starts):
+    for end, begin in pairwise(reversed(starts)):
         yield end - begin, spell[end] - spell[begin]
-
-
-def _recent(spells: Sequence[Sequence[Gap]]) -> list[Gap]:
-    """Take what is recent: of the last spell alone, where that tells enough."""
-    last = spells[-1]
-    alone = sum(tasks for tasks, _ in last) >= ENOUGH
-    latest = chain.from_iterable(map(reversed, [last] if alone else reversed(spells)))
-    kept, held = list[Gap](), 0
-    for tasks, seconds in latest:
-        if len(kept) >= BURSTS and held >= TASKS:
-            break
-        kept.append((tasks, seconds))
-        held += tasks
-    return kept
 
 
 def _last(moments: Sequence[float], burst: int, pause: float, period: float) -> tuple[float, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
 from lift_xr.io import allocator
 
 MIB = 2**20
+OF_GLIBC = ("MALLOC_", "GLIBC_TUNABLES")
 HEAD = """
 import resource, runpy, sys, threading, numpy as np
 ours = runpy.run_path(sys.argv[1])
@@ -48,7 +50,7 @@ glibc = pytest.mark.skipif(
 
 
 def told(script: str, how: str, **environment: str) -> int:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(OF_GLIBC)}
     done = subprocess.run(
         [sys.executable, "-c", HEAD + script, allocator.__file__, how],
         capture_output=True,
@@ -71,6 +73,51 @@ def test_a_worker_of_dask_does_not_ask_the_system_for_every_array_anew() -> None
 
 
 @glibc
-def test_what_a_person_has_set_for_the_allocator_stands() -> None:
-    own = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"MALLOC_MMAP_THRESHOLD_": "131072"},
+        {"MALLOC_TRIM_THRESHOLD_": "131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2:glibc.malloc.trim_threshold=131072"},
+    ],
+)
+def test_what_a_person_has_set_for_the_allocator_stands(own: dict[str, str]) -> None:
     assert told(FAULTS, "settled", **own) > 200 * 256 / 2
+
+
+@pytest.mark.parametrize(
+    ("own", "left"),
+    [
+        ({}, {allocator.ARENA_MAX, allocator.MMAP_THRESHOLD, allocator.TRIM_THRESHOLD}),
+        ({"MALLOC_ARENA_MAX": "4"}, {allocator.MMAP_THRESHOLD, allocator.TRIM_THRESHOLD}),
+        ({"MALLOC_MMAP_THRESHOLD_": "1"}, {allocator.ARENA_MAX, allocator.TRIM_THRESHOLD}),
+        ({"MALLOC_TRIM_THRESHOLD_": "1"}, {allocator.ARENA_MAX, allocator.MMAP_THRESHOLD}),
+        (
+            {"MALLOC_TRIM_THRESHOLD_": "65536"},  # dask's
+            {allocator.ARENA_MAX, allocator.MMAP_THRESHOLD, allocator.TRIM_THRESHOLD},
+        ),
+        (
+            {"GLIBC_TUNABLES": "glibc.malloc.check=0:glibc.malloc.arena_max=2"},
+            {allocator.MMAP_THRESHOLD, allocator.TRIM_THRESHOLD},
+        ),
+        (
+            {
+                "MALLOC_TRIM_THRESHOLD_": "65536",
+                "GLIBC_TUNABLES": "glibc.malloc.trim_threshold=65536",
+            },
+            {allocator.ARENA_MAX, allocator.MMAP_THRESHOLD},
+        ),
+    ],
+)
+def test_only_what_nobody_has_set_is_set(
+    own: dict[str, str], left: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mallopt = Mock()
+    monkeypatch.setattr(allocator, "_of_glibc", lambda name: mallopt)
+    for name in [each for each in os.environ if each.startswith(OF_GLIBC)]:
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    allocator.settle.__wrapped__()
+    assert {each.args[0] for each in mallopt.call_args_list} == left

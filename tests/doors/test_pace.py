@@ -160,3 +160,64 @@ def test_a_record_that_was_made_again_after_its_first_rows_tells_no_task_too_lon
     pace = pace_of(ended, begun=2e9)
     assert pace is not None
     assert pace.rate == pytest.approx(0.05)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """So many nodes that begin one after the other, whose tasks last as long, more or less."""
+
+    count: int
+    task: float
+    random: Random
+
+    def ends(self, begin: float, end: float, *, vary: float) -> list[float]:
+        found = []
+        for node in range(self.count):
+            now = begin + self.task * node / self.count
+            while (now := now + self.task * (1 + self.random.uniform(-vary, vary))) < end:
+                found.append(now)
+        return sorted(found)
+
+
+vary = pytest.mark.parametrize("vary", [0.0, 0.1, 0.5])
+seeds = pytest.mark.parametrize("seed", range(5))
+
+
+def foreseen(ended: list[float], left: int, **known: float) -> float:
+    pace = pace_of(ended, **known)
+    assert pace is not None
+    return pace.seconds_for(left)
+
+
+@vary
+@seeds
+@pytest.mark.parametrize("minutes", [117, 300])
+@pytest.mark.parametrize("nodes", [3, 6, 20])
+def test_nodes_that_join_are_counted_though_one_worked_alone_for_longer(vary, seed, minutes, nodes):
+    random, begin = Random(seed), 3 * HOUR
+    alone = Nodes(1, 600.0, random).ends(0.0, begin, vary=vary)
+    joined = Nodes(nodes, 600.0, random).ends(begin, begin + 60 * minutes, vary=vary)
+    assert foreseen(alone + joined, 60, begun=0.0) == pytest.approx(60 * 600 / nodes, rel=0.3)
+
+
+@vary
+@seeds
+@pytest.mark.parametrize("hours", [4, 6])
+def test_nodes_that_leave_are_counted_no_more(vary, seed, hours):
+    random, begin = Random(seed), 6 * HOUR
+    many = Nodes(6, 600.0, random).ends(0.0, begin, vary=vary)
+    alone = Nodes(1, 600.0, random).ends(begin, begin + HOUR * hours, vary=vary)
+    assert foreseen(many + alone, 60, begun=0.0) == pytest.approx(60 * 600, rel=0.3)
+
+
+@vary
+@seeds
+@pytest.mark.parametrize(("before", "after"), [(60.0, 25.0), (0.6, 60.0), (300.0, 20.0)])
+def test_the_last_spell_tells_the_pace_however_long_the_first_task_waited(
+    vary, seed, before, after
+):
+    random, queue = Random(seed), 2 * HOUR
+    one = Nodes(1, before, random).ends(queue, 2.1 * queue, vary=vary)
+    again = one[-1] + 2 * HOUR
+    other = Nodes(1, after, random).ends(again, again + 50 * after, vary=vary)
+    assert foreseen(one + other, 100, begun=0.0) == pytest.approx(100 * after, rel=0.25)

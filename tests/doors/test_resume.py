@@ -30,6 +30,7 @@ from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
 from lift_xr.io.seal import read_file, write_file
 from lift_xr.io.shards import Target, is_written
+from lift_xr.io.status import status
 from lift_xr.io.store import VARIABLE
 from lift_xr.packing import Packing
 from lift_xr.plan import passes_of
@@ -705,6 +706,31 @@ def test_the_later_of_two_neighbours_sees_the_other_however_long_it_shows_no_dat
     write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(5, 10))
     with pytest.raises(LayoutError, match="values are others than were written"):
         write_zarr(lazy, store, shard=SHARD, part=(6, 10))
+
+
+@pytest.mark.parametrize(("n", "blank", "other"), [(5, [2, 4], 3), (10, [2, 3, 4], 5)])
+def test_parts_of_other_arithmetic_see_each_other_past_parts_of_nodata(tmp_path, n, blank, other):
+    store, begun = tmp_path / "s.zarr", scene()
+    shards = np.arange(SHAPE[1]) // SHARD
+    lazy = begun.where(xr.DataArray(~np.isin(shards % n + 1, blank), dims="y")) * np.float32(0.5)
+
+    def write_others() -> None:
+        for i in blank:
+            write_zarr(lazy, store, shard=SHARD, part=(i, n))
+        write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(other, n))
+
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(LayoutError, match=rf"part {other} of {n} of .* than this one, part 1"),
+    ):
+        write_zarr(begun_by(lazy, write_others), store, shard=SHARD, part=(1, n))
+
+
+def test_parts_that_all_show_nodata_complete_a_store(tmp_path):
+    store, lazy = tmp_path / "s.zarr", scene() * np.float32(np.nan)
+    for i in (2, 3, 1):
+        write_zarr(lazy, store, shard=SHARD, part=(i, 3))
+    assert status(store).complete
 
 
 def test_what_cannot_be_computed_to_be_compared_does_not_stop_a_run(tmp_path, whole):
