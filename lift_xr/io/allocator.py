@@ -10,7 +10,7 @@ from functools import cache
 MIB = 2**20
 ARENA_MAX, TRIM_THRESHOLD, MMAP_THRESHOLD = -8, -1, -3  # their numbers in glibc's malloc.h
 POOLED = 32 * MIB  # bytes; glibc takes no more
-KEPT = 16 * MIB  # bytes; a strip of float32 comes and goes within it
+KEPT = 4 * MIB  # bytes; with 16, what threads held grew with the shards they had seen
 SETTINGS = {  # by their names in the environment, and within GLIBC_TUNABLES
     ("MALLOC_ARENA_MAX", "glibc.malloc.arena_max"): (ARENA_MAX, 1),
     ("MALLOC_MMAP_THRESHOLD_", "glibc.malloc.mmap_threshold"): (MMAP_THRESHOLD, POOLED),
