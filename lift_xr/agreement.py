@@ -29,7 +29,13 @@ from lift_xr.grid import Grid, compare, origin_in_pixels
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import objection
 from lift_xr.models.backprojection import agree
-from lift_xr.pointspread import PointSpread, estimate_point_spread, reach_of, residual_of
+from lift_xr.pointspread import (
+    FARTHEST,
+    PointSpread,
+    estimate_point_spread,
+    reach_of,
+    residual_of,
+)
 from lift_xr.threads import one_blas_thread
 from lift_xr.warn import warn_user
 
@@ -39,7 +45,7 @@ ENOUGH_TO_LEARN = 1 << 18  # pixels under the cells that a network learns by
 MOST_VALUES = 1 << 27  # under them, in all bands: half a GiB, of which some copies are made
 SIDE = 24  # cells along a place, where there are more
 FEWEST_CELLS = 64  # with 25, of which the edge dimmed half, the answer was 2.3 dB worse
-FARTHEST_BELIEVED = 0.95  # cells: the search for a shift ends at 1
+FARTHEST_BELIEVED = 0.95 * FARTHEST  # cells: a shift at the end of the search is none found
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
 ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
@@ -100,7 +106,7 @@ def look(
     ordered = as_ordered(cube, mosaic)
     ratio = compare(cube, mosaic).ratio
     reach = reach_of(ratio) if psf is None else max(psf.shape) // 2
-    places, corners = draw_places(ordered, mosaic, ratio=ratio, margin=2 + -(-reach // ratio))
+    places = draw_places(ordered, mosaic, ratio=ratio, margin=2 + -(-reach // ratio))
     seen = [each.through(matrix.to_numpy()) for each in places]
     with one_blas_thread():  # small products: more threads would only wait for one another
         found = _judged(within(seen, ratio, ENOUGH_TO_SEE), ratio, psf)
@@ -113,7 +119,7 @@ def look(
     if gain is not None:
         turned = [slice(None, None, -1) if back else slice(None) for back in _turned(cube, ordered)]
         gain = gain[tuple(turned)]
-    return Sight(overlay, gain, about | {"places": len(corners)})
+    return Sight(overlay, gain, about | {"places": len(places)})
 
 
 def _judged(
@@ -224,15 +230,10 @@ def told_of(found: PointSpread) -> dict[str, Any]:
 
 def draw_places(
     cube: xr.DataArray, mosaic: xr.DataArray, *, ratio: int, margin: int
-) -> tuple[list[Place], list[tuple[int, int]]]:
+) -> list[Place]:
     """Load the scene as one place where it is small, else some places spread over it.
 
-    Returns
-    -------
-    places
-        With the pixels of ``margin`` cells around, NaN where there are none.
-    corners
-        Cell (y, x) of the cube where each begins.
+    Each comes with the pixels of ``margin`` cells around, NaN where there are none.
     """
     offset = tuple(round(each) for each in origin_in_pixels(Grid.of(cube), Grid.of(mosaic)))
     spans = [
@@ -243,8 +244,6 @@ def draw_places(
     most = MOST_VALUES // cube.sizes["band"]  # pixels lifted at once
     if count <= MOST_CELLS and count * ratio**2 <= most:
         boxes = [(spans[0], spans[1])]
-        if all(span == (0, cube.sizes[axis]) for span, axis in zip(spans, ("y", "x"), strict=True)):
-            boxes = [((0, cube.sizes["y"]), (0, cube.sizes["x"]))]
     else:
         side = min(SIDE, max(int(most**0.5) // ratio - 2 * margin, LEAST_SIDE))
         boxes = [
@@ -260,11 +259,10 @@ def draw_places(
         for down, along in boxes
     ]
     loaded = dask.compute(*lazy)
-    places = [
+    return [
         Place(np.asarray(cells), _padded(pixels, pads), margin)
         for (cells, (pixels, pads)) in loaded
     ]
-    return places, [(down[0], along[0]) for down, along in boxes]
 
 
 def _covered(cells: int, pixels: int, offset: int, ratio: int) -> tuple[int, int]:

@@ -148,7 +148,7 @@ def estimate_psf(
     response = match_bands(SRF.of(given), mosaic).sample(cube).to_numpy()
     ratio = compare(cube, mosaic).ratio
     margin = -(-reach_of(ratio) // ratio)
-    places, _ = draw_places(as_ordered(cube, mosaic), mosaic, ratio=ratio, margin=margin)
+    places = draw_places(as_ordered(cube, mosaic), mosaic, ratio=ratio, margin=margin)
     with one_blas_thread():
         found = estimate_point_spread([each.through(response) for each in places], ratio)
     if found is None:

@@ -7,14 +7,17 @@ would not miss, and finds it without decoding.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import ceil
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
-from zarr.storage import WrapperStore
+from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
+from zarr.storage import FsspecStore, WrapperStore
 
 from lift_xr.plan import Layout
 
@@ -100,6 +103,19 @@ def array_of_file(name: str) -> str:
     ('quality/flags', '1/reflectance')
     """
     return name.removesuffix(CHUNKS) if name.endswith(CHUNKS) else name.split(f"{CHUNKS}/")[0]
+
+
+def listed(target: FsspecStore, folder: str) -> dict[str, dict[str, Any]]:
+    """Find the files below a folder in one go, and what the store tells of each; none if nothing.
+
+    Asked anew: others write while this process remembers what it listed before.
+    """
+    root = target.path.strip("/")
+    with suppress(NotImplementedError, OSError):  # not every server lists what it has
+        target.fs.invalidate_cache()
+        found = sync(target.fs._find(f"{target.path}/{folder}", detail=True))
+        return {key.strip("/").removeprefix(f"{root}/"): told for key, told in found.items()}
+    return {}
 
 
 def without_bands(layout: Layout) -> Layout:

@@ -19,7 +19,7 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from zarr.storage import FsspecStore, LocalStore
 
 from lift_xr.io.create import as_store, index_within
-from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, key_of_file
+from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, key_of_file, listed
 from lift_xr.io.record import Progress, key_of_row, read_progress
 from lift_xr.plan import Pass
 from lift_xr.warn import warn_user
@@ -83,7 +83,8 @@ def _there(target: Store, keys: Iterable[str]) -> set[str]:
         return {key for key in keys if _is_filled(Path(target.root) / key)}
     if isinstance(target, FsspecStore):
         folders = sorted({array_of_file(key) + CHUNKS for key in keys})
-        return {key for folder in folders for key in _listed(target, folder)}
+        found = (each for folder in folders for each in listed(target, folder).items())
+        return {key for key, told in found if told.get("size")}
     return set()
 
 
@@ -91,14 +92,3 @@ def _is_filled(path: Path) -> bool:
     with suppress(OSError):
         return path.stat().st_size > 0
     return False
-
-
-def _listed(target: FsspecStore, folder: str) -> list[str]:
-    """List the files below a folder that are not empty, in one go."""
-    root = target.path.strip("/")
-    with suppress(NotImplementedError, OSError):  # not every server lists what it has
-        target.fs.invalidate_cache()
-        found = sync(target.fs._find(f"{target.path}/{folder}", detail=True))
-        filled = (key for key, told in found.items() if told.get("size"))
-        return [key.strip("/").removeprefix(f"{root}/") for key in filled]
-    return []

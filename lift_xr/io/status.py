@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 from zarr.storage import FsspecStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store
+from lift_xr.io.files import listed
 from lift_xr.io.pace import Pace, pace_of
 from lift_xr.io.record import DONE, FAILING, RECORD, Progress, all_progress
 from lift_xr.io.root import ROOT, read_root
@@ -158,11 +158,9 @@ def _written(store: Any) -> Iterator[tuple[str, float]]:
     target = as_store(store)
     if not isinstance(target, FsspecStore):
         return
-    with suppress(NotImplementedError, OSError):  # not every server lists what it has
-        found = sync(target.fs._find(f"{target.path}/{RECORD}", detail=True))
-        for key, told in found.items():
-            if (moment := _moment(told)) is not None:
-                yield key, moment
+    for key, known in listed(target, RECORD).items():
+        if (moment := _moment(known)) is not None:
+            yield key, moment
 
 
 def _moment(told: Mapping[str, Any]) -> float | None:

@@ -45,14 +45,11 @@ class Learnt:
         Obeys the MSI, with this Kalman gain (band, msi_band).
     history
         Of all rounds.
-    errors
-        What was measured in cells held out, before the first look at the mosaic.
     """
 
     network: DenseNetwork
     gain: npt.NDArray[np.float64]
     history: dict[str, Any]
-    errors: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def learn_in_rounds(
             return refused
         if made is not None:
             seen = likely(made, overlay.places, seed=seed)
-    return Learnt(network, gain, history | {"loss": losses, "rounds": len(parts)}, first)
+    return Learnt(network, gain, history | {"loss": losses, "rounds": len(parts)})
 
 
 def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore, WrapperStore
 
@@ -178,12 +179,27 @@ def test_files_that_were_written_and_are_lost_are_written_again(tmp_path, whole,
 
 
 @pytest.mark.parametrize("place", ["folder", "url"])
-def test_where_all_is_there_no_file_is_opened_to_see_that(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(lost, "_holds", lambda *_: pytest.fail("it is opened"))
+def test_where_all_is_there_no_file_is_opened_to_see_that(tmp_path, whole, monkeypatch, place):
+    opened: list[str] = []
+    holds = lost._holds
+
+    async def noted(target: Store, key: str) -> bool:
+        opened.append(key)
+        return await holds(target, key)
+
+    monkeypatch.setattr(lost, "_holds", noted)
     store = tmp_path / "s.zarr" if place == "folder" else f"memory://all/{tmp_path}/s.zarr"
     write_zarr(scene(), store, shard=SHARD)
     call_incomplete(store)
     write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert opened == []
+    target = as_store(store)
+    assert {key: read_file(target, key).to_bytes() for key in whole} == whole
+    lose(store, LOST[0], None)
+    call_incomplete(store)
+    with pytest.warns(UserWarning, match="lacks 1 of the files"):
+        write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert opened == [LOST[0]]
 
 
 def call_incomplete(store: Any) -> None:
