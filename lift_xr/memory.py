@@ -99,6 +99,7 @@ def held_by_halving(each: Pass, before: Layout) -> Held:
     layout = each.layouts[0]
     rows = min((before.shard if before.sharded else before.chunk)[-2], layout.shard[-2])
     share = min(1.0, rows / max(layout.blocks[-2]))
+    share *= min(1.0, before.chunk[-3] / max(layout.blocks[-3]))
     read = round(4 * share * _of_block(layout)) + _of_codec(before)
     return Held(stored=_of_block(layout), codec=max(read, _of_writing(each)))
 

@@ -184,24 +184,31 @@ def _write(
 
 
 def _read_half(target: Target, block_id: Index) -> np.ndarray:
-    """Read the level before, strip by strip of whole shards, and halve it."""
+    """Read the level before and halve it: a few bands of a row of its shards at a time.
+
+    So that a task of an overview holds less than one that lifts, however coarse the overview.
+    """
     source = _array(target, target.level_path(target.each.first - 1))
     layout = target.each.layouts[0]
     shape = tuple(along[index] for along, index in zip(layout.blocks, block_id, strict=True))
-    *rest, rows, columns = _window(block_id, layout.shard, shape)
+    *rest, bands, rows, columns = _window(block_id, layout.shard, shape)
     half = np.empty(shape, source.dtype)
     twice = slice(2 * columns.start, 2 * columns.stop)
-    for strip in _strips(rows, source.shards or source.chunks):
-        wide = np.asarray(source[(*rest, slice(2 * strip.start, 2 * strip.stop), twice)])
-        half[..., strip.start - rows.start : strip.stop - rows.start, :] = halve(
-            wide, target.packing
-        )
+    for strip in _cut(rows, (source.shards or source.chunks)[-2]):
+        for few in _cut(bands, source.chunks[-3]):
+            wide = (*rest, few, slice(2 * strip.start, 2 * strip.stop), twice)
+            within = (_from(few, bands), _from(strip, rows))
+            half[(..., *within, slice(None))] = halve(np.asarray(source[wide]), target.packing)
     return half
 
 
-def _strips(rows: slice, unit: tuple[int, ...]) -> Iterator[slice]:
-    for start in range(rows.start, rows.stop, unit[-2]):
-        yield slice(start, min(start + unit[-2], rows.stop))
+def _cut(along: slice, most: int) -> Iterator[slice]:
+    for start in range(along.start, along.stop, most):
+        yield slice(start, min(start + most, along.stop))
+
+
+def _from(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def _record(target: Target, block_id: Index, clipped: int, sums: dict[str, int]) -> None:
