@@ -156,12 +156,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="other than as published")
     chosen = parser.parse_args()
     rows = wanted_rows(chosen)
-    found = {}
-    for name in dict.fromkeys((BASELINE, *chosen.variant)):
-        method = f"ablation {name}" + (f" {chosen.steps}" if chosen.steps != STEPS else "")
+    steps = f" {chosen.steps}" if chosen.steps != STEPS else ""
+    named = {name: f"ablation {name}{steps}" for name in (BASELINE, *chosen.variant)}
+    for name, method in named.items():
         methods.REGISTERED[method] = partial(trained, variant=VARIANTS[name], steps=chosen.steps)
-        found[name] = run_missing(rows, method, range(chosen.seeds))
-    report(rows, found)
+    found = run_missing(rows, named.values(), range(chosen.seeds))
+    report(rows, {name: found[method] for name, method in named.items()})
 
 
 def wanted_rows(chosen: argparse.Namespace) -> list[dict]:

@@ -12,6 +12,7 @@ import os
 import resource
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
@@ -31,51 +32,68 @@ KEY = (*CASE, *PROTOCOL)
 SCORES = ("PSNR", "SAM", "SSIM", "RMSE", "ERGAS", "UIQI")
 COSTS = ("training_s", "cpu_s", "parameters", "flops_per_pixel", "peak_mib")
 FIELDS = (*KEY, "seed", *SCORES, *COSTS, "note")
+Identity = tuple[str, ...]
+Results = dict[str, list[dict]]
+"""By method, one for each row and seed."""
 
 
-def run_missing(rows: list[dict], method: str, seeds: Iterable[int]) -> list[dict]:
-    """All results of a method, those of earlier runs read back from its CSV."""
-    path = RESULTS / f"{method}.csv"
-    path.parent.mkdir(exist_ok=True, parents=True)
-    done = [each for each in read(path) if not each.get("note")]  # refused rows are tried again
-    known = {identity(each): each for each in done}
-    rows = [PROTOCOL | row for row in rows]
-    seeds = list(seeds)
-    wanted = {
-        identity(each): each
-        for row in rows
-        for seed in seeds
-        for each in [stands_for(row, method) | {"seed": seed}]
+def run_missing(rows: list[dict], methods: Iterable[str], seeds: Iterable[int]) -> Results:
+    """All results of each method, those of earlier runs read back from its CSV.
+
+    What is missing of all methods waits in one queue, so that no core is idle while another method
+    ends; every CSV is written after each result of its own.
+    """
+    rows = [PROTOCOL | row | {"seed": seed} for row in rows for seed in seeds]
+    known = {method: earlier(method) for method in methods}
+    missing = {
+        method: [each for name, each in wanted(rows, method).items() if name not in done]
+        for method, done in known.items()
     }
-    missing = [each for name, each in wanted.items() if name not in known]
-    for number, found in enumerate(side_by_side(missing, method), 1):
-        done.append(found)
-        known[identity(found)] = found
-        write(path, done)
+    number = Counter[str]()
+    for method, found in side_by_side([(each, row) for each in missing for row in missing[each]]):
+        known[method][identity(found)] = found
+        write(results_of(method), known[method].values())
+        number[method] += 1
+        place = f"{number[method]}/{len(missing[method])}"
         told = [f"{found[name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
-        print(
-            method, f"{number}/{len(missing)}", *identity(found), *told, found["note"], flush=True
-        )
-    return [
-        known[identity(stands_for(row, method) | {"seed": seed})] | {key: row[key] for key in KEY}
-        for row in rows
-        for seed in seeds
-    ]
+        print(method, place, *identity(found), *told, found["note"], flush=True)
+    return {
+        method: [
+            done[identity(stands_for(row, method))] | {key: row[key] for key in KEY} for row in rows
+        ]
+        for method, done in known.items()
+    }
 
 
-def side_by_side(rows: list[dict], method: str) -> Iterator[dict]:
-    """Measure rows, as many at a time as there are cores, and give each when it is done."""
-    waiting = iter(sorted(rows, key=training_pixels, reverse=True))  # the longest not at the end
-    running: dict[Connection, tuple[dict, multiprocessing.process.BaseProcess]] = {}
+def results_of(method: str) -> Path:
+    """Where the results of a method are kept."""
+    return RESULTS / f"{method}.csv"
+
+
+def earlier(method: str) -> dict[Identity, dict]:
+    """Results of earlier runs; what was refused is not among them, and so is tried again."""
+    return {identity(each): each for each in read(results_of(method)) if not each.get("note")}
+
+
+def wanted(rows: list[dict], method: str) -> dict[Identity, dict]:
+    """What is to be measured, once where one result serves several rows."""
+    return {identity(each): each for each in (stands_for(row, method) for row in rows)}
+
+
+def side_by_side(tasks: list[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:
+    """Measure rows of methods, as many at a time as there are cores; each is given when done."""
+    waiting = iter(sorted(tasks, key=lambda task: -pixels_seen(*task)))  # the long ones not last
+    running: dict[Connection, tuple[str, dict, multiprocessing.process.BaseProcess]] = {}
     while True:
-        while len(running) < cores() and (row := next(waiting, None)) is not None:
-            reply, child = begin(row, method)
-            running[reply] = row, child
+        while len(running) < cores() and (task := next(waiting, None)) is not None:
+            reply, child = begin(*task)
+            running[reply] = *task, child
         if not running:
             return
         for reply in wait(list(running)):
             assert isinstance(reply, Connection)
-            yield measured_by(reply, *running.pop(reply))
+            method, *measuring = running.pop(reply)
+            yield method, measured_by(reply, *measuring)
 
 
 def cores() -> int:
@@ -83,10 +101,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def training_pixels(row: dict) -> int:
-    """What the time of a row depends on most."""
-    sizes = load(row["scene"]).sizes
-    return (sizes["y"] // int(row["ratio"])) * (sizes["x"] // int(row["ratio"]))
+def pixels_seen(method: str, row: dict) -> int:
+    """How many pixels a method trains on, which its time depends on most."""
+    sizes, ratio = load(row["scene"]).sizes, int(row["ratio"]) if sees_hsi(method) else 1
+    return (sizes["y"] // ratio) * (sizes["x"] // ratio)
 
 
 def stands_for(row: dict, method: str) -> dict:
@@ -133,7 +151,7 @@ def largest(valid: np.ndarray) -> tuple[slice, slice]:
     return found
 
 
-def begin(row: dict, method: str) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+def begin(method: str, row: dict) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """Have a child train on one degraded scene and score the lifted MSI against the truth."""
     load(row["scene"])  # here, so that children share it
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -224,7 +242,7 @@ def mean(found: list[dict], name: str) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def identity(row: dict[str, Any]) -> tuple[str, ...]:
+def identity(row: dict[str, Any]) -> Identity:
     """What one result is of."""
     return tuple(str(row[key]) for key in (*KEY, "seed"))
 
@@ -237,8 +255,9 @@ def read(path: Path) -> list[dict]:
         return [PROTOCOL | each for each in csv.DictReader(file)]
 
 
-def write(path: Path, rows: list[dict]) -> None:
+def write(path: Path, rows: Iterable[dict]) -> None:
     """Keep the results, in one step."""
+    path.parent.mkdir(exist_ok=True, parents=True)
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)

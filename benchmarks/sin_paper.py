@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--method", default="sin-paper")
     chosen = parser.parse_args()
     rows = published_figures("reference_on_shared_scenes")[: chosen.rows]
-    found = run_missing(rows, chosen.method, range(chosen.seeds))
-    report(rows, found)
+    found = run_missing(rows, [chosen.method], range(chosen.seeds))
+    report(rows, found[chosen.method])
 
 
 def report(rows: list[dict], found: list[dict]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import published
 from methods import find
 from real_scenes import RESULTS, scenes
-from runs import CASE, COSTS, PROTOCOL, load, mean, of, run_missing
+from runs import CASE, COSTS, PROTOCOL, load, mean, of, results_of, run_missing
 
 from lift_xr import SpectralError
 from lift_xr import psf as psfs
@@ -47,8 +47,8 @@ def main() -> None:
     chosen = arguments()
     rows = wanted_rows(chosen)
     for method in chosen.fresh:
-        (RESULTS / f"{method}.csv").unlink(missing_ok=True)
-    found = {method: run_missing(rows, method, range(chosen.seeds)) for method in chosen.methods}
+        results_of(method).unlink(missing_ok=True)
+    found = run_missing(rows, chosen.methods, range(chosen.seeds))
     print_rows(rows, found)
     common = [
         row for row in rows if all(mean(of(row, each), "PSNR") > 0 for each in found.values())

@@ -8,8 +8,12 @@ import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,6 +97,37 @@ def test_any_method_runs_over_the_grid_and_is_not_run_twice(
     again = run_here(toy, "wald.py", *options, patch=monkeypatch)
     assert "2/2" not in again
     assert summary in again
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_methods_share_one_queue_that_starts_with_the_longest(
+    toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    for key in ("LIFT_XR_DATA", "LIFT_XR_RESULTS"):
+        monkeypatch.setenv(key, toy[key])
+    runs = import_module("runs")
+    begun: list[tuple[str, int]] = []
+
+    def begin(method: str, row: dict) -> tuple[Connection, SimpleNamespace]:
+        begun.append((method, row["ratio"]))
+        ours, theirs = Pipe(duplex=False)
+        theirs.send({"PSNR": len(begun)})
+        theirs.close()
+        return ours, SimpleNamespace(join=lambda: None)
+
+    monkeypatch.setattr(runs, "begin", begin)
+    rows = [{"scene": "two", "psf": "delta", "ratio": ratio, "msi_bands": 4} for ratio in (8, 4)]
+    asked = rows, ("sin", "linear", "oracle"), range(1)
+    found = runs.run_missing(*asked)
+    assert begun[:2] == [("oracle", 8), ("oracle", 4)]  # which learns from the fine pixels
+    assert begun[2:] == [("sin", 4), ("linear", 4), ("sin", 8), ("linear", 8)]
+    assert [each["PSNR"] for each in found["linear"]] == [6, 4]
+    kept = {each.stem: runs.read(each) for each in (tmp_path / "results").iterdir()}
+    assert {name: len(each) for name, each in kept.items()} == dict.fromkeys(asked[1], 2)
+    again = runs.run_missing(*asked)
+    assert len(begun) == 6
+    assert [float(each["PSNR"]) for each in again["linear"]] == [6, 4]
 
 
 def test_the_ablation_has_a_line_for_each_variant(toy: dict[str, str]) -> None:
