@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -96,15 +96,21 @@ def write_lifted(
     """
     codes = np.empty((*block.shape[:-3], model.bands, *block.shape[-2:]), target.packing.dtype)
     flags = np.empty((*block.shape[:-3], *block.shape[-2:]), "uint8")
-    clipped = 0
+    encoded = Encoded(codes, flags, 0)
     for rows in spans_of(strips(*block.shape[-2:])):
-        strip = slice(*rows)
-        lifted = lift_block(block[..., strip, :], model=model, device=device, block_id=(0, 0))
-        with lap("encode"):
-            encoded = encode_block(lifted, target.packing, trained=target.trained)
-            codes[..., strip, :], flags[..., strip, :] = encoded.codes, encoded.flags
-            clipped += encoded.clipped
-    return _write_encoded(Encoded(codes, flags, clipped), target, block_id)
+        encoded = _with_strip(encoded, slice(*rows), block, target, model, device)
+    return _write_encoded(encoded, target, block_id)
+
+
+def _with_strip(
+    encoded: Encoded, rows: slice, block: np.ndarray, target: Target, model: Lifter, device: str
+) -> Encoded:
+    """Lift and encode some rows; what that takes is gone before the next ones, and the writing."""
+    lifted = lift_block(block[..., rows, :], model=model, device=device, block_id=(0, 0))
+    with lap("encode"):
+        strip = encode_block(lifted, target.packing, trained=target.trained)
+        encoded.codes[..., rows, :], encoded.flags[..., rows, :] = strip.codes, strip.flags
+    return replace(encoded, clipped=encoded.clipped + strip.clipped)
 
 
 def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndarray:
