@@ -25,13 +25,12 @@ from lift_xr.io.engines import client_in_charge
 from lift_xr.io.foreseen import Plan
 from lift_xr.io.place import innermost, sources
 from lift_xr.io.probe import Probe, probe_shard
-from lift_xr.io.raster import GDAL_CACHE
+from lift_xr.io.raster import gdal_cache
 from lift_xr.io.scale import expect_dtype, find_packing
 from lift_xr.io.store import local_path
 from lift_xr.memory import (
     FLOAT,
     LOADED,
-    MB,
     RESERVE,
     held_by_halving,
     held_by_lifting,
@@ -197,7 +196,7 @@ def _draft(
         workers=where.workers,
         threads=where.threads if threads is None else threads,
         bytes_per_task=max(held.total for held in (first, *later)),
-        base=loaded + RESERVE + min(cached, GDAL_CACHE * MB),
+        base=loaded + RESERVE + min(cached, gdal_cache()),
         ratio=ratio,
         limit=where.memory,
     )

@@ -14,6 +14,7 @@ from itertools import accumulate, chain, pairwise
 
 ROUNDS, TASKS = 4, 16  # what is recent: so many times what a task takes, and so many tasks
 ENOUGH = 4  # tasks since a pause tell the pace without those before: maybe on another machine
+MUCH = 2  # times the pace of an earlier spell: too much for a burst of tasks that vary
 APART = 3  # gaps so many times shorter than the usual one are within a burst
 PAUSE = 4  # times what the first task took: longer is no work, but nobody at work
 SHORTEST, LONGEST = 600.0, 3600.0  # seconds: no gap below is a pause, and any above is
@@ -78,12 +79,15 @@ def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | N
     known = begun is not None and begun <= moments[0]  # else by another clock, or made again
     first = moments[0] - begun if known and begun is not None else 0.0
     pause = min(LONGEST, max(SHORTEST, PAUSE * first)) if known else LONGEST
-    gaps = _recent(_telling(list(_spells(moments, pause))))
+    spells = list(_spells(moments, pause))
+    gaps = _recent(_telling(spells))
     tasks, seconds = sum(each for each, _ in gaps), sum(each for _, each in gaps)
     if not seconds:
         return None
     burst = max(1, round(tasks / len(gaps)))
     period = burst * seconds / tasks
+    if (faster := _faster(spells, tasks / seconds)) is not None:
+        burst, period = faster
     return Pace(period, _last(moments, burst, pause, period), pause)
 
 
@@ -105,6 +109,16 @@ def _telling(spells: Sequence[Spell]) -> Sequence[Spell]:
     longest = _longest(spells)
     telling = [each for each in spells if each[-1] - each[0] >= longest] or spells
     return telling[-1:] if len(telling[-1]) > ENOUGH else telling
+
+
+def _faster(spells: Sequence[Spell], rate: float) -> Gap | None:
+    """The last spell, where it cannot tell its pace yet and is much faster than that before.
+
+    It may be one burst. So it counts for no more: its tasks in the longest time that one may take.
+    """
+    last, longest = spells[-1], _longest(spells)
+    many = len(last) > max(ENOUGH, MUCH * rate * longest)
+    return (len(last), longest) if many and last[-1] - last[0] < longest else None
 
 
 def _longest(spells: Sequence[Spell]) -> float:

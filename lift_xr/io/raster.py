@@ -15,6 +15,7 @@ import rioxarray
 import xarray as xr
 from dask.base import tokenize
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from lift_xr.decode import decode
@@ -28,8 +29,13 @@ ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".envi", ".raw")
 # GDAL keeps what it has read until it holds a twentieth of the machine's memory, in every process:
 # a task's memory would grow with the scene. This much holds a row of blocks of a mosaic whose
 # strips run from edge to edge. GDAL looks once, when it first reads; whoever set it is obeyed.
-GDAL_CACHE = 128  # MB
-os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE))
+os.environ.setdefault("GDAL_CACHEMAX", "128")  # MB
+
+
+def gdal_cache() -> int:
+    """Ask GDAL how much it keeps at most of what it has read, in bytes, in this process."""
+    found: int = get_gdal_config("GDAL_CACHEMAX")
+    return found
 
 
 def open_raster(source: str, *, block: int, alpha: Alpha = None) -> xr.DataArray:

@@ -15,6 +15,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
 from dask.core import flatten
@@ -222,6 +223,16 @@ def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, 
     assert "limit     8 GB a worker" in repr(planned(model, memory="8GB"))
     monkeypatch.setattr(FORESEE, "_of_this_machine", lambda: 64e9)
     assert "limit     64 GB a worker" in repr(planned(model, workers=None))
+
+
+def test_what_gdal_keeps_of_a_file_is_counted_as_it_is_set(model, tmp_path):
+    small(100, 200).rio.to_raster(tmp_path / "msi.tif")
+    msi = lift_xr.open_scene(tmp_path / "msi.tif").assign_attrs(units="1")
+    bases = []
+    for size in (10_000, 50_000, 10**9):
+        with rasterio.Env(GDAL_CACHEMAX=size):
+            bases.append(planned(model, msi).base)
+    assert np.diff(bases).tolist() == [40_000, 10_000]  # no more than the file holds
 
 
 # ---------------------------------------------------------------------------------- what cannot be

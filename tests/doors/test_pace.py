@@ -221,3 +221,11 @@ def test_the_last_spell_tells_the_pace_however_long_the_first_task_waited(
     again = one[-1] + 2 * HOUR
     other = Nodes(1, after, random).ends(again, again + 50 * after, vary=vary)
     assert foreseen(one + other, 100, begun=0.0) == pytest.approx(100 * after, rel=0.25)
+
+
+@pytest.mark.parametrize("tasks", [6, 20, 58])
+def test_a_fast_spell_counts_before_it_is_as_long_as_one_task_of_a_slow_one(tasks):
+    slow = [590.0 * task for task in range(1, 20)]
+    fast = [slow[-1] + 9 * HOUR + 10.0 * task for task in range(tasks)]
+    truth = 100 * 10.0
+    assert truth < foreseen(slow + fast, 100, begun=0.0) < 1.2 * truth * 59 / tasks
