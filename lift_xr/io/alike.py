@@ -20,6 +20,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.compute import run_shards
 from lift_xr.io.record import UNREADABLE, read_progress
+from lift_xr.io.root import DIFFERS, expect_still
+from lift_xr.io.seal import reopen
 from lift_xr.io.shards import Target
 from lift_xr.windows import spans_of, windows
 
@@ -56,8 +58,9 @@ class Neighbours:
     shows nothing but nodata tells no arithmetic: the next part on that way stands in for it. So
     where not all parts that show data make the same values, there are two with none of the others
     between that do not; the last to end, of these and those between, finds what is not its own, and
-    no part compares with more than two. It may find it after its last shard, when a third part,
-    whose neighbours are all like it, can still complete the store.
+    no part compares with more than two. It may find it after its last shard, or when a third part,
+    whose neighbours are all like it, has completed the store. So it says in the root what it found:
+    each task of all parts looks there, none can be resumed, and the store is not complete.
 
     What a part shows are the middles of up to ``LOOKS`` shards: one whose data all lie elsewhere is
     passed over like one without.
@@ -82,22 +85,27 @@ class Neighbours:
         self.left = {way: self._next(i, way) for way in (-1, 1)[: n - 1]}
         self._met = {i}
 
-    def expect_same_values(self, *, shared: bool = False) -> None:
+    @property
+    def shared(self) -> bool:
+        """Whether there are others, with whom to take turns at this machine's cores."""
+        return self.part[1] > 1
+
+    def expect_same_values(self) -> None:
         """Raise LayoutError where a neighbour has written other values than this part makes.
 
         One that shows nothing yet, or nothing but nodata and has not ended, is left for later.
         """
         done = _done(self.blueprint, self.store) if self.left else np.empty((0, 0), int)
         for way in sorted(self.left) if len(done) else ():
-            self._compare(way, done, shared=shared)
+            self._compare(way, done)
 
-    def _compare(self, way: int, done: np.ndarray, *, shared: bool) -> None:
+    def _compare(self, way: int, done: np.ndarray) -> None:
         """Compare with the first part on one way that shows data, as far as that is known."""
         while (other := self.left[way]) not in self._met:
             share = self._of(other, done)
             look = _look(self.blueprint, self.store, share)
             if look is not None and look.has_data:
-                self._expect_same(other, look, shared=shared)
+                self._expect_same(other, look)
                 self._met.add(other)
             elif len(share) < self._count(other):
                 return
@@ -118,18 +126,21 @@ class Neighbours:
         """Count the shards that are a part's, done or not."""
         return len(range(other - 1, self.blueprint.passes[0].tasks, self.part[1]))
 
-    def _expect_same(self, other: int, look: _Look, *, shared: bool) -> None:
+    def _expect_same(self, other: int, look: _Look) -> None:
         on = threading.Event()  # to be told to stop is no reason to complete what is not compared
-        found = _differing(self.blueprint, look, stop=on, shared=shared)
+        found = _differing(self.blueprint, look, stop=on, shared=self.shared)
         if found:
             i, n = self.part
-            raise LayoutError(
-                f"part {other} of {n} of {self.store} makes other values than this one, part {i}: "
+            said = (
+                f"part {other} of {n} of {self.store} makes other values than part {i}: "
                 f"{_told(look.window, found)}, though their inputs look the same; expected the "
-                "same arithmetic in all parts. Stop them, and begin again at another path, with "
-                "one kind of CPU and the same versions of numpy for all. If they are the same, the "
-                "store may be damaged: look with verify(store)"
+                "same arithmetic in all parts. Begin again at another path, with one kind of CPU "
+                "and the same versions of numpy for all. If they are the same, the store may be "
+                "damaged: look with verify(store, shards='all', repair=True)"
             )
+            expect_still(look.target.store, look.target.run)
+            reopen(self.store, **{DIFFERS: said})
+            raise LayoutError(said)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import xarray as xr
 
 from lift_xr.blocks import Prior
 from lift_xr.errors import LayoutError
-from lift_xr.io.root import damaged, read_root
+from lift_xr.io.root import DIFFERS, damaged, read_root
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, VERSION
 from lift_xr.models import Model
 from lift_xr.packing import Packing
@@ -146,6 +146,8 @@ def expect_same_run(store: Any, blueprint: Blueprint) -> None:
             "expected the same settings and inputs. Use those, another path, or overwrite=True to "
             "begin again"
         )
+    if DIFFERS in began:
+        raise LayoutError(began[DIFFERS])
 
 
 def _coordinates(scene: xr.DataArray) -> list[Any]:

@@ -23,7 +23,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from lift_xr.encode import MEANINGS
 from lift_xr.grid import Grid
-from lift_xr.io.blueprint import Blueprint, about
+from lift_xr.io.blueprint import Blueprint, about, expect_same_run
 from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
@@ -44,17 +44,30 @@ SPECTRAL_ATTRS = {
 
 
 def create(blueprint: Blueprint, store: Any) -> None:
-    """Write whatever of the store is not there yet, the root first: it tells whose store it is."""
+    """Write whatever of the store is not there yet, the root first: it tells whose store it is.
+
+    Raises
+    ------
+    LayoutError
+        Where another run has begun there, at the same moment or before; nothing else is written.
+    """
     contents = _contents(blueprint)
     target = as_store(store)
-    for key in sorted(contents, key=lambda each: (each != ROOT, each)):
-        try:
-            sync(target.set_if_not_exists(key, contents[key]))
-        except OSError as error:
-            if error.errno not in LINKLESS:
-                raise
-            if not sync(target.exists(key)):  # whoever else makes it makes the same
-                sync(target.set(key, contents[key]))
+    _make(target, ROOT, contents.pop(ROOT))
+    expect_same_run(store, blueprint)
+    for key in sorted(contents):
+        _make(target, key, contents[key])
+
+
+def _make(target: Store, key: str, content: Any) -> None:
+    """Write an object that is not there yet."""
+    try:
+        sync(target.set_if_not_exists(key, content))
+    except OSError as error:
+        if error.errno not in LINKLESS:
+            raise
+        if not sync(target.exists(key)):  # whoever else makes it makes the same
+            sync(target.set(key, content))
 
 
 def clear(store: Any) -> None:

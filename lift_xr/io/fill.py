@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 
 from lift_xr.blocks import is_per_pixel, lifted_from
+from lift_xr.errors import LayoutError
 from lift_xr.io import seal
 from lift_xr.io.alike import Neighbours, expect_same_values
 from lift_xr.io.blueprint import Blueprint
@@ -42,6 +43,7 @@ from lift_xr.progress import bar
 from lift_xr.warn import warn_user
 from lift_xr.windows import spans_of, windows
 
+WHOLE = (1, 1)  # the only part of a run
 CLIPPED_TOLERATED = 0.01
 NAMED = 5  # failed shards that a message names
 FINISHES = 3  # tries: another process may be finishing the same store
@@ -68,7 +70,7 @@ def fill(
     blueprint: Blueprint,
     store: Any,
     *,
-    part: tuple[int, int] = (1, 1),
+    part: tuple[int, int] = WHOLE,
     log: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> None:
@@ -85,49 +87,77 @@ def fill(
         forget_lost(store, blueprint.passes)
         expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
         others = Neighbours(blueprint, store, part, stop)
-        for number in range(len(blueprint.passes)):
-            _fill_pass(blueprint, store, number, part, others, log, progress)
-            if number == 0:
-                others.expect_same_values(shared=part[1] > 1)
-            if not _is_done(blueprint, store, number):
+        for share in (part, WHOLE):  # what is lost meanwhile, whoever is left writes again, once
+            if not _fill_passes(blueprint, store, share, others, log, progress):
                 return  # other parts are at it
+            if not forget_lost(store, blueprint.passes):
+                break
+        else:
+            raise LayoutError(
+                f"files of {store} vanish while its run goes on, and again after it wrote them "
+                "once more; expected a place that keeps them. Write to another path"
+            )
     if blueprint.beside is not None and not is_complete(place_beside(store)):
         return  # so are they at the cube
     complete = is_complete(store)
     expect_still(as_store(store), blueprint.run)
     if not complete:  # or another part has just done it
-        finalize(store)
+        finalize(store, blueprint.run)
     _warn_of_clipping(blueprint, store)
 
 
-def finalize(store: Any) -> None:
-    """Consolidate the metadata, then call the store complete: the last thing a run writes."""
+def finalize(store: Any, run: str) -> None:
+    """Consolidate the metadata, then call the store complete: the last thing a run writes.
+
+    Raises
+    ------
+    Replaced
+        Where it is no more the store of ``run``, up to the moment of that last write.
+    """
     for finish in range(1, FINISHES + 1):
         try:
             remove_debris(store)
             remove_marks(as_store(store))
-            _consolidate(store)
+            _consolidate(store, run)
             return
         except FileNotFoundError:  # another process took what this one was writing for debris
             if finish == FINISHES:
                 raise
 
 
-def _consolidate(store: Any) -> None:
+def _consolidate(store: Any, run: str) -> None:
     seal.list_files(store)
     held = HoldingStore(as_store(store))
     with warnings.catch_warnings():
         # Not in the specification yet, but read by every zarr-python 3 and by xarray.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(held)
-    seal.close(store, held.held[ROOT])
+    seal.close(store, held.held[ROOT], run)
+
+
+def _fill_passes(
+    blueprint: Blueprint,
+    store: Any,
+    share: tuple[int, int],
+    others: Neighbours,
+    log: str | PathLike[str] | None,
+    show: bool,
+) -> bool:
+    """Run what is left of all passes; say whether it is done now, by this part and the others."""
+    for number in range(len(blueprint.passes)):
+        _fill_pass(blueprint, store, number, share, others, log, show)
+        if number == 0:
+            others.expect_same_values()
+        if not _is_done(blueprint, store, number):
+            return False
+    return True
 
 
 def _fill_pass(
     blueprint: Blueprint,
     store: Any,
     number: int,
-    part: tuple[int, int],
+    share: tuple[int, int],
     others: Neighbours,
     log: str | PathLike[str] | None,
     show: bool,
@@ -136,13 +166,13 @@ def _fill_pass(
     each = blueprint.passes[number]
     target = Target.of(store, blueprint.run, each, blueprint)
     written = read_progress(store, each).done
-    turns = _turns(each, part)
+    turns = _turns(each, share)
     todo = [index for index in turns if not written[index]]
     failed: dict[tuple[int, Index], BaseException] = {}
     done = 0
     early = _early(len(todo))
     title = "writing" if each.first == 0 else "writing overviews"
-    how: Any = {"shared": part[1] > 1, "done": partial(is_written, target=target)}
+    how: Any = {"shared": others.shared, "done": partial(is_written, target=target)}
     with bar(title, total=len(todo), show=show) as advance, logging(log, each.first) as tell:
         tasks = _tasks(blueprint, target)
         for finished in run_shards(tasks, todo, stop=others.stop, **how):
@@ -156,7 +186,7 @@ def _fill_pass(
             done += finished.error is None
             advance(done)
             if finished.error is None and done in early:
-                others.expect_same_values(shared=part[1] > 1)
+                others.expect_same_values()
     if others.stop.is_set() and done < len(todo):
         left = len(todo) - done
         raise Interrupted(

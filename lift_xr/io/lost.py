@@ -28,8 +28,8 @@ AT_ONCE = 32  # files of a remote store that are looked at together
 Index = tuple[int, ...]
 
 
-def forget_lost(store: Any, passes: Sequence[Pass]) -> None:
-    """Delete the rows of tasks of which a file is missing or empty, and warn that there are some.
+def forget_lost(store: Any, passes: Sequence[Pass]) -> int:
+    """Delete the rows of tasks of which a file is missing or empty; warn of such, and count them.
 
     What is coarser may have been made of the nodata that a lost file reads as: where any is lost,
     all levels of later passes are made again.
@@ -50,6 +50,7 @@ def forget_lost(store: Any, passes: Sequence[Pass]) -> None:
             "are missing or empty, and are written again. Where something removes old files, as on "
             "disks for scratch, write to another place, or finish before it does"
         )
+    return len(lost)
 
 
 def _files(progress: Progress) -> dict[str, Index]:

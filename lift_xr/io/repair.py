@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import zarr
 from zarr.abc.store import Store
 from zarr.core.sync import sync
 
@@ -15,10 +14,10 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store, remove_all
 from lift_xr.io.embed import MODEL
 from lift_xr.io.record import key_of_row
-from lift_xr.io.root import ROOT
-from lift_xr.io.seal import LAST, LIST, read_file, write_file
+from lift_xr.io.root import DIFFERS, ROOT
+from lift_xr.io.seal import LIST, read_file, reopen, write_file
 from lift_xr.io.spare import SPARE, attrs_of
-from lift_xr.io.store import ABOUT, BESIDE, is_beside, place_beside
+from lift_xr.io.store import BESIDE, is_beside, place_beside
 from lift_xr.io.verification import Failure
 
 
@@ -49,7 +48,11 @@ def mark_damaged(store: Any, failures: Sequence[Failure]) -> int:
     if not rootless and not keys and not _is_rootless(beside) and not _keys(beside):
         return 0
     # First: a repair cut short leaves a store that calls itself incomplete.
-    _reopen(store) if spare is None else write_file(as_store(store), ROOT, spare)
+    if spare is None:
+        damaged = any(each.check == "files" for each in failures)  # and may be all that differed
+        reopen(store, forget=DIFFERS if damaged else "")
+    else:
+        write_file(as_store(store), ROOT, spare)
     _delete(as_store(store), keys)
     marked = len(keys) + rootless
     if _is_rootless(beside):
@@ -113,10 +116,3 @@ def _delete(target: Store, keys: set[str]) -> None:
         sync(target.delete_dir(MODEL))
     for key in sorted(keys):
         sync(target.delete(key))
-
-
-def _reopen(store: Any) -> None:
-    root = zarr.open_group(store, mode="r+", use_consolidated=False)
-    told: Any = root.attrs[ABOUT]
-    kept = {key: each for key, each in told.items() if key not in LAST}
-    root.attrs[ABOUT] = {**kept, "complete": False}

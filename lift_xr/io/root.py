@@ -16,7 +16,9 @@ from lift_xr.io.spare import SPARE
 from lift_xr.io.store import ABOUT
 
 ROOT = "zarr.json"
-DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # what zarr raises
+DIFFERS = "differs"  # where parts of a run made different values: which of them, for people
+# What zarr raises. Not every RuntimeError: a connection that was closed says nothing of the root.
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def read_root(store: Any) -> dict[str, Any] | None:
@@ -42,25 +44,29 @@ class Replaced(LayoutError):
 def expect_still(target: Store, run: str) -> None:
     """Raise Replaced unless a store is still that of a run: others may remove it, or begin anew.
 
-    What the store itself raises says nothing of that: it goes on as it is, for tasks to try again.
+    Nor does any part of a run go on once one has found that they make different values. What the
+    store itself raises says nothing of all that: it goes on as it is, for tasks to try again.
     """
     content = sync(target.get(ROOT, default_buffer_prototype()))
-    found = None if content is None else _run_of(content.to_bytes())
-    if found != run:
+    told = {} if content is None else _told(content.to_bytes())
+    if (found := told.get("run")) != run:
         raise Replaced(
             f"{target} is not the store of this run any more: "
             f"{'it was removed or damaged' if found is None else 'another run has begun there'} "
             "while this one went on; expected nobody else to write there. Nothing more is written. "
             "Give every run a place of its own"
         )
+    if DIFFERS in told:
+        raise Replaced(told[DIFFERS])
 
 
-def _run_of(root: bytes) -> Any:
-    """Read which run a root tells of; None where it is damaged."""
+def _told(root: bytes) -> dict[str, Any]:
+    """Read what a root tells of its run; nothing where it is damaged."""
     try:
-        return json.loads(root)["attributes"][ABOUT]["run"]
+        found = json.loads(root)["attributes"][ABOUT]
     except DAMAGED:
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def damaged(store: Any) -> LayoutError:

@@ -21,7 +21,7 @@ from zarr.core.sync import sync
 from lift_xr.io.create import as_store
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, file_checksum
 from lift_xr.io.record import RECORD, content_digest
-from lift_xr.io.root import ROOT
+from lift_xr.io.root import ROOT, expect_still
 from lift_xr.io.store import ABOUT, BESIDE, is_beside
 
 FILES = "files"  # the attribute of the record's group that holds the list
@@ -40,7 +40,15 @@ def list_files(store: Any) -> None:
     group.attrs[FILES] = {key: sums[key] for key in sorted(sums) if sums[key] != ABSENT}
 
 
-def close(store: Any, consolidated: Buffer) -> None:
+def reopen(store: Any, *, forget: str = "", **told: str) -> None:
+    """Call a store incomplete; tell what else is to be known of its run, or no more."""
+    root = zarr.open_group(store, mode="r+", use_consolidated=False)
+    before: Any = root.attrs[ABOUT]
+    kept = {key: each for key, each in before.items() if key not in (*LAST, forget)}
+    root.attrs[ABOUT] = {**kept, "complete": False, **told}
+
+
+def close(store: Any, consolidated: Buffer, run: str) -> None:
     """Consolidate a store and call it complete, in one step: the last thing a run writes.
 
     Parameters
@@ -49,6 +57,8 @@ def close(store: Any, consolidated: Buffer) -> None:
         A path, a URL or a zarr store.
     consolidated
         Its root's metadata, with those of all that lies below.
+    run
+        Whose store it must still be, to the last moment.
     """
     target = as_store(store)
     root = json.loads(consolidated.to_bytes())
@@ -65,6 +75,7 @@ def close(store: Any, consolidated: Buffer) -> None:
     unsealed = json.dumps(root, indent=2)
     seal = hashlib.sha256(unsealed.encode()).hexdigest()
     sealed = unsealed.replace(f'"{SEAL}": "{UNSEALED}"', f'"{SEAL}": "{seal}"')
+    expect_still(target, run)
     write_file(target, ROOT, sealed.encode())
 
 

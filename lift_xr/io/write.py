@@ -144,7 +144,6 @@ def write_zarr(
         clear(store)
     if not (joins and is_complete(store)):
         create(blueprint, store)
-        expect_same_run(store, blueprint)  # another process may have begun at the same moment
         if blueprint.beside is not None:
             _write_beside(blueprint, store, shard=shard, part=part, progress=progress)
         if share[0] > 0:

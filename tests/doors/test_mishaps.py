@@ -16,10 +16,10 @@ import xarray as xr
 import zarr
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore, WrapperStore
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, fill, open_scene, status, verify, write_zarr
+from lift_xr.io import compute, fill, open_scene, seal, status, verify, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.record import DONE, all_progress
 from lift_xr.io.root import Replaced
@@ -183,6 +183,47 @@ def test_a_run_that_was_replaced_between_two_tasks_does_not_take_the_others_work
     assert files_of(store) == files_of(expected)
 
 
+@pytest.mark.parametrize("step", ["list_files", "content_digest"])
+def test_a_run_that_is_replaced_while_it_ends_does_not_complete_the_others_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    store, taken, other = tmp_path / "s.zarr", getattr(seal, step), [scene(seed=1)]
+
+    def replaced(place: Any) -> Any:
+        found = taken(place)
+        while other:
+            write_zarr(other.pop(), store, shard=SHARD, overwrite=True)
+        return found
+
+    monkeypatch.setattr(seal, step, replaced)
+    with pytest.raises(Replaced, match="another run has begun there"):
+        write_zarr(scene(), store, shard=SHARD)
+    expected = write_zarr(scene(seed=1), tmp_path / "other.zarr", shard=SHARD)
+    assert files_of(store) == files_of(expected)
+
+
+def test_of_two_runs_that_begin_at_one_moment_the_later_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_zarr(scene(seed=1), tmp_path / "other.zarr", shard=SHARD, part=(0, 1))
+    inner = MemoryStore()
+    monkeypatch.setattr(LateStore, "root", (other / "zarr.json").read_bytes())
+    with pytest.raises(LayoutError, match="was begun by another run"):
+        write_zarr(scene(), LateStore(inner), shard=2 * SHARD)
+    assert list(inner._store_dict) == ["zarr.json"]
+
+
+class LateStore(WrapperStore[Store]):
+    """A store in which another run makes the root just before this one does."""
+
+    root = b""
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if key == "zarr.json":
+            await super().set(key, type(value).from_bytes(self.root))
+        await super().set_if_not_exists(key, value)
+
+
 def test_a_run_whose_store_was_removed_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     store, ran = tmp_path / "s.zarr", []
 
@@ -216,6 +257,15 @@ def test_one_error_of_the_store_does_not_make_a_run_believe_that_its_store_is_go
         write_zarr(watched(look), store, shard=SHARD)
     assert ran == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
     assert files_of(tmp_path / "s.zarr") == whole
+
+
+def test_an_error_of_the_store_does_not_make_its_root_look_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ClosingStore(LocalStore(write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)))
+    monkeypatch.setattr(ClosingStore, "closes", True)  # zarr makes another one to read from
+    with pytest.raises(RuntimeError, match="Session is closed"):
+        status(store)
 
 
 class ClosingStore(WrapperStore[Store]):

@@ -23,13 +23,14 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, fill, lost, open_scene, write_zarr
+from lift_xr.io import compute, fill, lost, open_scene, verify, write_zarr
+from lift_xr.io.alike import Neighbours
 from lift_xr.io.create import as_store
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.interrupt import Interrupted, stop_when_told
 from lift_xr.io.place import fingerprint
 from lift_xr.io.record import DONE, FAILING, LEFT, all_progress, mark_failing
-from lift_xr.io.seal import read_file, write_file
+from lift_xr.io.seal import read_file, reopen, write_file
 from lift_xr.io.shards import Target, is_written
 from lift_xr.io.status import status
 from lift_xr.io.store import VARIABLE
@@ -215,12 +216,34 @@ def lose(store: Any, key: str, left: bytes | None) -> None:
         write_file(target, key, left)
 
 
+@pytest.mark.parametrize("key", ["0/reflectance/c/0/8/0", "1/reflectance/c/0/6/0"])
+def test_files_that_are_lost_while_a_run_goes_on_are_written_again(tmp_path, whole, key):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD, part=(1, 2))
+    assert key in files_of(store)
+    with pytest.warns(UserWarning, match="lacks 1 of the files that its run wrote"):
+        write_zarr(begun_by(scene(), (store / key).unlink), store, shard=SHARD, part=(2, 2))
+    assert files_of(store) == whole  # whose part they were of has ended
+
+
+def test_a_place_that_loses_what_is_written_is_named():
+    class Losing(WrapperStore):
+        async def set(self, key: str, value: Any) -> None:
+            if key != LOST[0]:
+                await super().set(key, value)
+
+    with (
+        pytest.warns(UserWarning, match="lacks 1 of the files"),
+        pytest.raises(LayoutError, match="expected a place that keeps them"),
+    ):
+        write_zarr(scene(), Losing(MemoryStore()), shard=SHARD)
+
+
 def test_overviews_of_what_was_lost_are_made_again(tmp_path, whole, monkeypatch):
     store = without_overviews(whole, tmp_path / "s.zarr")
     (store / "1/reflectance/c/0/6/0").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(fill, "forget_lost", lambda *_: None)  # lost only now
-        patch.setattr(fill, "finalize", lambda _: None)  # and the run ends before it is complete
+        patch.setattr(fill, "finalize", lambda *_: None)  # and the run ends before it is complete
         write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store)["2/reflectance/c/0/1/0"] != whole["2/reflectance/c/0/1/0"]
     with pytest.warns(UserWarning, match="lacks 1 of the files"):
@@ -702,7 +725,7 @@ def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(t
         assert (all_progress(store)[0].states == DONE).sum() == len(range(other - 1, SHARDS, 4))
 
     this = begun_by(lazy * np.float32(0.5), write_other)
-    said = rf"part {other} of 4 of .* other values than this one, part 1: .*one kind of CPU"
+    said = rf"part {other} of 4 of .* other values than part 1: .*one kind of CPU"
     with (
         dask.config.set(scheduler="synchronous"),
         pytest.raises(LayoutError, match=said),
@@ -713,6 +736,60 @@ def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(t
     for i in (1, other):  # nor when they are run again
         with pytest.raises(LayoutError, match="values are others than were written"):
             write_zarr(lazy * np.float32(0.6), store, shard=SHARD, part=(i, 4))
+
+
+def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path):
+    store, lazy = tmp_path / "s.zarr", scene()
+
+    def write_others() -> None:
+        begun = begun_by(lazy * np.float32(0.7), write_alike)
+        with pytest.raises(LayoutError, match="than part 3"):
+            write_zarr(begun, store, shard=SHARD, part=(3, 5))
+
+    def write_alike() -> None:
+        for i in (1, 2, 4):
+            write_zarr(lazy, store, shard=SHARD, part=(i, 5))
+
+    with (
+        dask.config.set(scheduler="synchronous", num_workers=1),  # no turns: each waits for another
+        pytest.raises(LayoutError, match=r"part 2 of 5 of .* other values than part 3: "),
+    ):
+        write_zarr(begun_by(lazy, write_others), store, shard=SHARD, part=(5, 5))
+    assert not (all_progress(store)[0].states.ravel()[4::5] == DONE).any()
+    for settings in ({"part": (5, 5)}, {"resume": True}):
+        with pytest.raises(LayoutError, match="other values than part 3"):
+            write_zarr(lazy, store, shard=SHARD, **settings)
+    assert not verify(store, shards="all", repair=True, progress=False).ok
+    with pytest.raises(LayoutError, match="other values than part 3"):  # nothing was damaged
+        write_zarr(lazy, store, shard=SHARD, resume=True)
+
+
+def test_a_store_is_not_complete_once_its_parts_are_found_to_differ(tmp_path, monkeypatch):
+    store, lazy, look = tmp_path / "s.zarr", scene(), Neighbours.expect_same_values
+
+    def look_late(self: Neighbours) -> None:
+        if self.part == (3, 5):
+            write_zarr(lazy, store, shard=SHARD, part=(5, 5))
+            assert status(store).complete
+        look(self)
+
+    for i in (1, 2, 4):
+        write_zarr(lazy, store, shard=SHARD, part=(i, 5))
+    monkeypatch.setattr(Neighbours, "expect_same_values", look_late)
+    monkeypatch.setattr(fill, "expect_same_values", lambda *_, **__: None)  # as if all began at once
+    monkeypatch.setattr(fill, "_early", lambda _: ())
+    with pytest.raises(LayoutError, match="other values than part 3"):
+        write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(3, 5))
+    assert not status(store).complete
+
+
+def test_what_looked_like_another_arithmetic_and_was_damage_is_repaired(tmp_path, whole):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    (store / LOST[0]).write_bytes(whole[LOST[0]][:-1])
+    reopen(store, differs="part 2 of 4 makes other values than part 1")
+    verify(store, shards="all", repair=True, progress=False)
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
 
 
 def test_the_later_of_two_neighbours_sees_the_other_however_long_it_shows_no_data(tmp_path):
@@ -737,7 +814,7 @@ def test_parts_of_other_arithmetic_see_each_other_past_parts_of_nodata(tmp_path,
 
     with (
         dask.config.set(scheduler="synchronous"),
-        pytest.raises(LayoutError, match=rf"part {other} of {n} of .* than this one, part 1"),
+        pytest.raises(LayoutError, match=rf"part {other} of {n} of .* than part 1"),
     ):
         write_zarr(begun_by(lazy, write_others), store, shard=SHARD, part=(1, n))
 

@@ -25,6 +25,7 @@ from lift_xr.cli import main
 from lift_xr.io import open_scene, status, verify, write_zarr
 from lift_xr.io.files import ABSENT, key_of_file
 from lift_xr.io.fill import finalize
+from lift_xr.io.root import read_root
 from lift_xr.io.record import all_progress, checksum, done_row
 from tests.scenes import cube, on_grid
 
@@ -186,7 +187,7 @@ def forge(store: Path, path: str, change: Any) -> None:
                 sums = dict(zip(progress.columns, progress.rows[index], strict=True))
                 sums |= sums_of(store, array, path, index, sums)
                 record[index] = done_row(0, list(sums.values())[2:-1])
-    finalize(store)
+    finalize(store, read_root(store)["run"])
 
 
 def sums_of(store: Path, array: Any, path: str, index: tuple[int, ...], names: Any) -> dict:
