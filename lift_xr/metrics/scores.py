@@ -42,8 +42,9 @@ def score(
     ratio
         HSI pixel size over MSI pixel size, for ``ergas``.
     data_range
-        As in ``psnr``. With it, cubes of any size are scored in one pass that keeps few blocks in
-        memory; to look for the peak first, dask keeps them all. ``"sewar"`` expects cubes in 0-1.
+        As in ``psnr``. Without it, the reference is read twice, for its peak first; either way few
+        blocks are in memory at once, whatever the size of the cubes. ``"sewar"`` expects cubes in
+        0-1.
     variant
         ``"textbook"``: the functions of this package; ``psnr``, ``ssim`` and ``uiqi`` are means
         over the bands. ``"sewar"``: what stands in the tables of SpectraLift and HyperBench, made

@@ -7,7 +7,7 @@ are summed directly, since a running sum would carry NaN along the row, and roun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ import scipy.ndimage
 import xarray as xr
 from numpy.typing import NDArray
 
-from lift_xr.margins import with_margin
+from lift_xr.afresh import made_afresh
+from lift_xr.windows import Spans, spans_of, windows
 
 Plane = NDArray[np.float64]
 Compare = Callable[..., Plane]
@@ -88,26 +89,38 @@ def _tally(
     """Tally arrays (..., band, y, x), of numpy or dask: (..., band, score, 2)."""
     lead = estimate.shape[:-2]
     if not any(isinstance(each, da.Array) for each in (estimate, reference, top)):
-        around = [(0, 0)] * len(lead) + [(margin, margin)] * 2
-        wide = [np.pad(each, around, constant_values=np.nan) for each in (estimate, reference)]
         peaks = np.broadcast_to(top, lead)[..., None, None]
-        return block(*wide, peaks).reshape(*lead, scores, 2)
+        return block(estimate, reference, peaks).reshape(*lead, scores, 2)
     chunks = _chunks(estimate, reference)
-    lent = [
-        with_margin(da.asarray(each).rechunk(chunks), reach=(margin, margin), fill=np.nan)
-        for each in (estimate, reference)
-    ]
+    wide = [spans_of(along, halo=margin) for along in chunks[-2:]]
+    lent = [windows(da.asarray(each).rechunk({-3: -1}), *wide) for each in (estimate, reference)]
+    if isinstance(top, da.Array):
+        top = made_afresh(top)  # of the same blocks, which would all wait in memory for it
     peaks = da.broadcast_to(da.asarray(top), lead).rechunk(chunks[:-2])[..., None, None]
     rows, columns = lent[0].numblocks[-2:]
     sums = da.map_blocks(
         block,
         *lent,
         peaks,
+        missing=_missing(chunks[-2:], wide, margin),
         chunks=(*chunks[:-2], (1,) * rows, (2 * scores,) * columns),
         meta=np.empty((0,) * estimate.ndim),
     )
     each = [sums[..., part :: 2 * scores].sum(axis=(-2, -1)) for part in range(2 * scores)]
     return da.stack(each, axis=-1).reshape(*lead, scores, 2)
+
+
+def _missing(
+    chunks: tuple[tuple[int, ...], ...], wide: Sequence[Spans], margin: int
+) -> tuple[Spans, ...]:
+    """How much of the margin around each block lies outside the scene: before, and behind."""
+    return tuple(
+        tuple(
+            (margin - start + first, margin - last + stop)
+            for (start, stop), (first, last) in zip(spans_of(along), spans, strict=True)
+        )
+        for along, spans in zip(chunks, wide, strict=True)
+    )
 
 
 def _chunks(estimate: Any, reference: Any) -> tuple[tuple[int, ...], ...]:
@@ -125,8 +138,20 @@ def tally_block(
     maps: tuple[Compare, ...],
     spectra: CompareSpectra | None,
     margin: int,
+    missing: tuple[Spans, Spans] | None = None,
+    block_id: tuple[int, ...] = (),
 ) -> Plane:
-    """Sum and count of each map over a block with margins: (..., band, 1, 2 * score)."""
+    """Sum and count of each map over a block: (..., band, 1, 2 * score).
+
+    ``missing`` says how much of the margins each block lacks, along y and x; without, it is all.
+    """
+    lacks = ((margin,) * 2,) * 2
+    if missing is not None:
+        lacks = missing[0][block_id[-2]], missing[1][block_id[-1]]
+    around = [(0, 0)] * (estimate.ndim - 2) + list(lacks)
+    estimate, reference = (
+        np.pad(each, around, constant_values=np.nan) for each in (estimate, reference)
+    )
     scores = len(maps) + (spectra is not None)
     out = np.zeros((*estimate.shape[:-2], 1, 2 * scores))
     for plane in np.ndindex(estimate.shape[:-2]):

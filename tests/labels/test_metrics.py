@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
 import sewar.full_ref
 import xarray as xr
+from dask.callbacks import Callback
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lift_xr.errors import GridError, LayoutError, SpectralError
@@ -320,6 +322,44 @@ def test_score_reads_every_block_once() -> None:
     loaded = reference.data.map_blocks(load, dtype="float32", meta=reference.data._meta)
     score(estimate, reference.copy(data=loaded), ratio=4, data_range=1.0).compute()
     assert len(read) == reference.data.npartitions
+
+
+class Stored:
+    """An array that is read where it is sliced."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype, self.ndim = values, values.shape, values.dtype, 3
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.values[index].copy()
+
+
+class Held(Callback):
+    """The most blocks of that many bytes, or larger ones, that waited between two tasks."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block, self.most = block, 0
+
+    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        sizes = [getattr(each, "nbytes", 0) for each in state["cache"].values()]
+        self.most = max(self.most, sum(each >= self.block for each in sizes))
+
+
+@pytest.mark.parametrize("data_range", [None, 1.0])
+@pytest.mark.parametrize(("made", "most"), [(False, 1), (True, 70)])
+def test_score_keeps_few_blocks_in_memory(data_range: float | None, made: bool, most: int) -> None:
+    # What is only read is read with its margins; of what is made, some rows of blocks wait.
+    whole = pair(64, 64)
+    stored = [da.from_array(Stored(each.values), chunks=(5, 8, 8), lock=False) for each in whole]
+    if made:
+        stored = [each.map_blocks(np.positive) for each in stored]
+    scenes = [each.copy(data=data) for each, data in zip(whole, stored, strict=True)]
+    with Held(5 * 8 * 8 * 4) as held:
+        found = score(*scenes, ratio=4, data_range=data_range).compute(scheduler="synchronous")
+    assert held.most <= most < 0.6 * 2 * stored[0].npartitions
+    expected = score(*whole, ratio=4, data_range=data_range)
+    xr.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_integers_do_not_wrap_around() -> None:
