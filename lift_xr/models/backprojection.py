@@ -284,6 +284,7 @@ def agree(
     level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in seen], axis=0)
     tuned = _tuned(fields, footprint, doubt * level)
     size = (synthesis**2).sum(axis=0)
+    apart, apart_by_chance = bands_apart(even, seen)
     before, after = size @ tuned.before, size @ np.where(tuned.kept, tuned.after, tuned.before)
     told = {
         "known_cells": tuned.cells,
@@ -291,7 +292,8 @@ def agree(
         "kept": float(after / max(before, 1e-300)),
         "error": float(np.sqrt(after / max(tuned.cells, 1) / network.bands)),
         "doubt": float(np.sqrt(doubt)),
-        "bands_apart": bands_apart(even, seen),
+        "bands_apart": apart,
+        "bands_apart_by_chance": apart_by_chance,
     }
     if not tuned.kept.any():
         return None, told

@@ -19,6 +19,8 @@ from lift_xr.window import Window
 SHORT = (0.2, 0.15, 0.3)  # parts of the steps of a training on the cube alone: in its time
 LONG = (0.2,) * 5  # 0.1 dB better than the short one, and 0.1 to 0.6 once the cube is looked at
 BANDS_APART = 0.14  # cells; 0.11 is found where there is nothing, 0.16 did harm
+SURELY_APART = 0.1  # less what chance brings: in 144 cells, 0.22 where there was nothing
+CHANCE = 1.5  # standard errors: the greatest of many differences lies that far from nothing
 MOST_KEPT = 0.98  # of the squared error of cells held out, for the agreement to be worth it
 NO_WORSE = 1.05  # times the error in cells held out; that of 500 cells moves by 2 % by chance
 MOST_SEEN = 1 << 16  # pixels of the mosaic to learn from: more than a training draws anyway
@@ -116,12 +118,11 @@ def learn_in_rounds(
 
 def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | None:
     """Say what speaks against making the answer agree with the cube, if anything does."""
-    apart = errors["bands_apart"]
-    if apart > BANDS_APART:
+    apart, by_chance = errors["bands_apart"], errors["bands_apart_by_chance"]
+    if apart > BANDS_APART and apart - CHANCE * by_chance > SURELY_APART:
         return Refusal(
-            f"some bands of the cube lie {apart:.2f} cells from where others do, or the network "
-            f"knows too little to tell; expected {BANDS_APART} or less. If they do, register them "
-            "on one another",
+            f"some bands of the cube lie {apart:.2f} cells from where others do, give or take "
+            f"{by_chance:.2f}; expected {BANDS_APART} or less. Register them on one another",
             errors,
         )
     if made is None or errors["kept"] > MOST_KEPT:

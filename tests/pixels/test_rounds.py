@@ -104,7 +104,13 @@ def test_progress_is_that_of_all_rounds() -> None:
 def test_what_cells_held_out_speak_against_is_refused(
     scripted: list[dict[str, float]], reason: str, begun: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = {"bands_apart": 0.0, "kept": 0.5, "error": 1.0, "known_cells": 9}
+    usual = {
+        "bands_apart": 0.0,
+        "bands_apart_by_chance": 0.1,
+        "kept": 0.5,
+        "error": 1.0,
+        "known_cells": 9,
+    }
     answers = iter(scripted)
     right = rounds.agree
 
