@@ -291,9 +291,12 @@ def _window(
 
 
 def _padded(pixels: Any, pads: list[tuple[int, int]]) -> npt.NDArray[np.float32]:
-    return np.pad(
+    """With what is missing around; NaN where a pixel is infinite, which is no value either."""
+    padded = np.pad(
         np.asarray(pixels, "float32"), [(0, 0), *map(tuple, pads)], constant_values=np.nan
     )
+    padded[np.isinf(padded)] = np.nan
+    return padded
 
 
 def _gain(seen: Place, footprint: Footprint) -> npt.NDArray[np.float64]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from lift_xr.agreement import ENOUGH_TO_LEARN, Sight, agreeing, look, told_of_mosaic
+from lift_xr.agreement import agreeing, told_of_mosaic
 from lift_xr.blocks import lift_blocks
-from lift_xr.errors import GridError, SpectralError
 from lift_xr.fitted import assemble
 from lift_xr.given import Consistency, Given, Scene, expect_settings
-from lift_xr.harmonize import IDENTITY, Harmonization
-from lift_xr.harmonize import harmonize as match_radiometry
 from lift_xr.label import label
-from lift_xr.learn import expect_pixels, learn
-from lift_xr.models import Method, Model, MorphRecipe, expect_method, name_of
+from lift_xr.learn import learn
+from lift_xr.models import Model, MorphRecipe, expect_method, name_of
 from lift_xr.mosaic import prepare
+from lift_xr.pair import Pair, matched
 from lift_xr.scene import BLOCK, BadBands, expect_msi
 
 
@@ -185,72 +182,34 @@ def fit(
     if both:
         given.expect_aligned()
     given.expect_bands(chosen, name)
-    radiometry, learning, sight = IDENTITY, None, None
-    if given.mosaic is not None and projected and (both or chosen.training):
-        radiometry, learning, sight = _look(given, chosen, harmonize, kernel, both=both)
-    first = sight if learning is None else learning
+    learns = projected and bool(chosen.training)
+    pair = Pair.of(given, harmonize, learns=learns, agrees=both, psf=kernel)
     trained = learn(
         given,
-        first.even(given.cube) if isinstance(first, Sight) else given.cube,
+        pair.even(given.cube),
         method=method,
         projected=projected,
-        overlay=learning.overlay.within(ENOUGH_TO_LEARN) if isinstance(learning, Sight) else None,
+        overlay=pair.overlay,
         long=consistency == "both",
-        seed=seed,
+        seed=int(seed),
         device=device,
         progress=progress,
     )
     # Else after the training, which has looked at the cube's pixels and says what is wrong there.
-    if given.mosaic is not None and first is None:
-        radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
-    told = told_of_mosaic(learning, trained)
-    if sight is not None:
-        trained, agreement = agreeing(sight, trained, given.matrix.to_numpy())
-        told |= agreement
+    radiometry = pair.radiometry or matched(given, harmonize)
     about = {
         "method": name,
         "consistency": "msi" if projected else "none",
         "harmonize": radiometry.describe(),
         "alone": msi is None,  # fitted without an MSI
-        "seed": seed,
+        "seed": int(seed),
         "srf": given.response.digest,
-        **told,
+        **told_of_mosaic(pair.to_learn, trained),
     }
+    if pair.to_agree is not None:
+        trained, agreement = agreeing(pair.to_agree, trained, given.matrix.to_numpy())
+        about |= agreement
     return assemble(given, radiometry, trained, about)
-
-
-def _look(
-    given: Given,
-    chosen: Method,
-    harmonize: str,
-    kernel: npt.NDArray[np.float64] | None,
-    *,
-    both: bool,
-) -> tuple[Harmonization, Sight | str | None, Sight | str | None]:
-    """How cells lie over pixels of the harmonised mosaic: to learn from it, and to agree."""
-    assert given.mosaic is not None
-    try:
-        radiometry = match_radiometry(given.mosaic, given.msi_lr, method=harmonize)
-    except (SpectralError, GridError):
-        expect_pixels(given.cube)  # what is wrong with the cube itself is said first
-        raise
-    even = radiometry.apply(given.mosaic)
-    learning = _look_to_learn(given, even) if chosen.training else None
-    if not both:
-        return radiometry, learning, None
-    if learning is not None and kernel is None:
-        return radiometry, learning, learning
-    return radiometry, learning, look(given.cube, even, given.matrix, psf=kernel)
-
-
-def _look_to_learn(given: Given, even: xr.DataArray) -> Sight | str:
-    """The same; why the mosaic cannot be learnt from, where nobody insists."""
-    if "time" in even.dims:
-        return "the mosaic has several times"
-    try:
-        return look(given.cube, even, given.matrix, psf=None)
-    except GridError as error:
-        return str(error)
 
 
 def predict(

@@ -298,10 +298,13 @@ def _gaussian(theta: Array, reach: int) -> Array:
 def _explained(seen: Array, values: Array) -> Array:
     """The best gain and offset of each band; (band, cell) in and out."""
     centred = seen - seen.mean(axis=1, keepdims=True)
-    gain = (centred * values).sum(axis=1, keepdims=True) / np.maximum(
-        (centred**2).sum(axis=1, keepdims=True), 1e-300
-    )
-    return np.asarray(gain * centred)
+    return np.asarray(_gain(centred, values) * centred)
+
+
+def _gain(centred: Array, values: Array) -> Array:
+    """(band, 1): by which each band comes nearest to values; 0 of a band without contrast."""
+    power = (centred**2).sum(axis=1, keepdims=True)
+    return np.asarray((centred * values).sum(axis=1, keepdims=True) / np.maximum(power, 1e-300))
 
 
 def _scale(errors: Array) -> Array:
@@ -368,7 +371,7 @@ def _free_form(cells: _Cells, kernel: Array) -> tuple[Array, float] | None:
         for row, size, column in zip(u.T[terms], sizes[terms], v[terms], strict=False)
     )
     seen = seen - seen.mean(axis=1, keepdims=True)
-    gain = (seen * cells.values).sum(axis=1, keepdims=True) / (seen**2).sum(axis=1, keepdims=True)
+    gain = _gain(seen, cells.values)
     target = cells.values - gain * seen
     design = (columns - columns.mean(axis=2, keepdims=True)) * gain
     penalty = _penalty(count)

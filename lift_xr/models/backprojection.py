@@ -264,36 +264,22 @@ def agree(
         None where the cells say nothing about their neighbours that the network did not know; and
         the errors that were measured, as plain numbers.
     """
-    ratio = footprint.ratio
     invisible = np.eye(network.bands) - gain @ srf
-    held = [p.through(srf).hsi for p in places]
-    dark = darkness(held)
-    seen = [footprint.over(network(p.msi), p.offset(ratio), p.hsi.shape[1:]) for p in places]
-    shown = [np.tensordot(srf, each, axes=1) for each in seen]
-    tolerance = usual_brightness(held, shown, dark)
-    even = [
-        p.hsi / brightness(one, other, dark, tolerance)
-        for p, one, other in zip(places, held, shown, strict=True)
-    ]
+    pair = _Compared.of(network, srf, footprint, places)
     lacking = [
-        np.tensordot(invisible, one - each, axes=1) for one, each in zip(even, seen, strict=True)
+        np.tensordot(invisible, one - each, axes=1)
+        for one, each in zip(pair.even, pair.seen, strict=True)
     ]
     analysis, synthesis = _components(lacking, places)
     fields = [np.tensordot(analysis, each, axes=1) for each in lacking]
-    doubt = _doubt(held, shown, dark, tolerance)
-    level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in seen], axis=0)
+    level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in pair.seen], axis=0)
+    doubt = pair.doubt()
     tuned = _tuned(fields, footprint, doubt * level)
-    size = (synthesis**2).sum(axis=0)
-    apart, apart_by_chance = bands_apart(even, seen)
-    before, after = size @ tuned.before, size @ np.where(tuned.kept, tuned.after, tuned.before)
-    told = {
-        "known_cells": tuned.cells,
-        "components": int(tuned.kept.sum()),
-        "kept": float(after / max(before, 1e-300)),
-        "error": float(np.sqrt(after / max(tuned.cells, 1) / network.bands)),
+    apart, by_chance = bands_apart(pair.even, pair.seen)
+    told = tuned.told((synthesis**2).sum(axis=0), network.bands) | {
         "doubt": float(np.sqrt(doubt)),
         "bands_apart": apart,
-        "bands_apart_by_chance": apart_by_chance,
+        "bands_apart_by_chance": by_chance,
     }
     if not tuned.kept.any():
         return None, told
@@ -306,9 +292,67 @@ def agree(
         synthesis=(invisible @ synthesis)[:, tuned.kept],
         reach=tuned.reach[tuned.kept],
         noise=tuned.noise[tuned.kept],
-        tolerance=tolerance,
-        dark=dark,
+        tolerance=pair.tolerance,
+        dark=pair.dark,
     ), told
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """The cells of some places, and what was lifted there, seen through the same footprints.
+
+    Attributes
+    ----------
+    held, shown
+        (msi_band, y, x), as the MSI's sensor would see them: the cube's, and those lifted.
+    even, seen
+        (band, y, x): the cube's with the brightness of those lifted, and these.
+    tolerance, dark
+        As in :class:`BackProjection`.
+    """
+
+    held: list[Array]
+    shown: list[Array]
+    even: list[Array]
+    seen: list[Array]
+    tolerance: float
+    dark: Array
+
+    @classmethod
+    def of(
+        cls, network: DenseNetwork, srf: Array, footprint: Footprint, places: Sequence[Place]
+    ) -> _Compared:
+        held = [p.through(srf).hsi for p in places]
+        dark = darkness(held)
+        seen = [
+            footprint.over(network(p.msi), p.offset(footprint.ratio), p.hsi.shape[1:])
+            for p in places
+        ]
+        shown = [np.tensordot(srf, each, axes=1) for each in seen]
+        tolerance = usual_brightness(held, shown, dark)
+        even = [
+            p.hsi / brightness(one, other, dark, tolerance)
+            for p, one, other in zip(places, held, shown, strict=True)
+        ]
+        return cls(held, shown, even, seen, tolerance, dark)
+
+    def doubt(self) -> float:
+        """How much of the variance of cells the footprint gets wrong, where the MSI can tell.
+
+        What the MSI sees of the cube and of the mosaic should be the same but for the noise. The
+        rest is the wrong pixels, and there is as much of it in what the MSI does not see.
+        """
+        apart = [
+            one / brightness(one, other, self.dark, self.tolerance) - other
+            for one, other in zip(self.held, self.shown, strict=True)
+        ]
+        if not any(np.isfinite(each).any() for each in apart):
+            return 1.0
+        shown = np.concatenate([known(each) for each in self.shown], axis=1)
+        wrong = np.concatenate([known(each) for each in apart], axis=1) ** 2
+        there = np.maximum(shown.var(axis=1, keepdims=True), 1e-300)
+        of_cells = (wrong / there).mean(axis=0)
+        return float(of_cells[of_cells <= np.quantile(of_cells, TRUSTED)].mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,23 +372,16 @@ class _Tuned:
         worth = self.after < WORTH * self.before
         return np.asarray(worth & (self.before - self.after > self.harm))
 
-
-def _doubt(held: Sequence[Array], shown: Sequence[Array], dark: Array, tolerance: float) -> float:
-    """How much of the variance of cells the footprint gets wrong, where the MSI can tell.
-
-    What the MSI sees of the cube and of the mosaic should be the same but for the noise. The rest
-    is the wrong pixels, and there is as much of it in what the MSI does not see.
-    """
-    apart = [
-        one / brightness(one, other, dark, tolerance) - other
-        for one, other in zip(held, shown, strict=True)
-    ]
-    if not any(np.isfinite(each).any() for each in apart):
-        return 1.0
-    there = np.concatenate([known(each) for each in shown], axis=1).var(axis=1, keepdims=True)
-    wrong = np.concatenate([known(each) for each in apart], axis=1) ** 2
-    of_cells = (wrong / np.maximum(there, 1e-300)).mean(axis=0)
-    return float(of_cells[of_cells <= np.quantile(of_cells, TRUSTED)].mean())
+    def told(self, size: Array, bands: int) -> dict[str, Any]:
+        """What was measured, as plain numbers; ``size`` is that of the components' spectra."""
+        before = float(size @ self.before)
+        after = float(size @ np.where(self.kept, self.after, self.before))
+        return {
+            "known_cells": self.cells,
+            "components": int(self.kept.sum()),
+            "kept": after / max(before, 1e-300),
+            "error": float(np.sqrt(after / max(self.cells, 1) / bands)),
+        }
 
 
 def _power(fields: Array) -> Array:

@@ -154,6 +154,16 @@ def test_missing_cells_and_pixels_stay_where_they_are() -> None:
     np.testing.assert_allclose(found[:, :, 48 + far :], fused()[:, :, 48 + far :], atol=2e-6)
 
 
+def test_a_pixel_without_end_counts_as_missing() -> None:
+    _, msi = pair()
+    endless = msi.copy(deep=True)
+    endless[1, 30, 50] = np.inf
+    known = fitted(msi=endless)
+    assert known.about["consistency"] == "both"
+    gap = fitted(msi=endless.where(np.isfinite(endless)))
+    expect_same(known, gap)
+
+
 def test_dimmed_cells_do_no_harm() -> None:
     hsi, msi = pair()
     dimmed = hsi.copy(deep=True)
@@ -313,7 +323,7 @@ def test_bands_that_lie_apart_are_not_learnt_from() -> None:
     apart[half:] = np.roll(apart[half:], 1, axis=2)
     known = network(hsi=apart).about["mosaic"]
     assert not known["learnt_from"]
-    assert "register them" in known["reason"]
+    assert "Register them" in known["reason"]
 
 
 def test_a_point_spread_that_the_pair_contradicts_leaves_what_was_learnt_from_the_mosaic() -> None:

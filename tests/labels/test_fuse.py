@@ -54,6 +54,12 @@ def test_the_result_has_the_bands_of_the_cube_and_the_grid_of_the_mosaic() -> No
     xr.testing.assert_equal(fused.y, msi().y)
 
 
+def test_a_seed_may_be_any_kind_of_whole_number(tmp_path) -> None:
+    known = lift_xr.fit(hsi(), SRF, method="linear", seed=np.int64(3))
+    known.save(tmp_path / "m.lift")
+    assert known.digest == lift_xr.fit(hsi(), SRF, method="linear", seed=3).digest
+
+
 def test_fuse_is_predict_of_fit() -> None:
     whole = lift_xr.fuse(hsi(), msi(), SRF, method="linear", seed=3)
     halves = lift_xr.predict(lift_xr.fit(hsi(), SRF, msi=msi(), method="linear", seed=3), msi())

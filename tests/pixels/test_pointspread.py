@@ -81,6 +81,15 @@ def test_cells_and_pixels_that_are_missing_are_left_out() -> None:
     assert difference(estimate.kernel, truth) < 0.1
 
 
+def test_a_band_of_one_value_tells_nothing_and_does_no_harm() -> None:
+    truth = psf.kernel("gaussian", sigma=2.0, half_width=6)
+    place = pair(truth)
+    place.msi[1] = 0.3
+    estimate = estimate_point_spread([place], RATIO)
+    assert estimate is not None
+    assert difference(estimate.kernel, truth) < 0.15
+
+
 @pytest.mark.parametrize(("reach", "ratio", "start"), [(3, 4, 0), (5, 3, 2), (1, 7, 5), (9, 2, 1)])
 def test_cells_take_the_mean_of_what_a_kernel_spreads(reach: int, ratio: int, start: int) -> None:
     random = np.random.default_rng(reach)
