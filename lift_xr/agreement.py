@@ -106,7 +106,10 @@ def look(
     ordered = as_ordered(cube, mosaic)
     ratio = compare(cube, mosaic).ratio
     reach = reach_of(ratio) if psf is None else max(psf.shape) // 2
-    places = draw_places(ordered, mosaic, ratio=ratio, margin=2 + -(-reach // ratio))
+    margin = 2 + -(-reach // ratio)
+    if reason := _too_large(ordered.shape, ratio, margin):
+        return reason
+    places = draw_places(ordered, mosaic, ratio=ratio, margin=margin)
     seen = [each.through(matrix.to_numpy()) for each in places]
     with one_blas_thread():  # small products: more threads would only wait for one another
         found = _judged(within(seen, ratio, ENOUGH_TO_SEE), ratio, psf)
@@ -120,6 +123,19 @@ def look(
         turned = [slice(None, None, -1) if back else slice(None) for back in _turned(cube, ordered)]
         gain = gain[tuple(turned)]
     return Sight(overlay, gain, about | {"places": len(places)})
+
+
+def _too_large(shape: tuple[int, ...], ratio: int, margin: int) -> str | None:
+    """Say so where even the smallest place would fill a laptop's memory, once it is lifted."""
+    bands, *cells = shape
+    rows, columns = (min(size, LEAST_SIDE) + 2 * margin for size in cells)
+    if bands * rows * columns * ratio**2 <= 2 * MOST_VALUES:
+        return None
+    return (
+        f"a place of {LEAST_SIDE} x {LEAST_SIDE} cells, and what they see around, is "
+        f"{rows * ratio} x {columns * ratio} pixels of {bands} bands; expected "
+        f"{2 * MOST_VALUES:,} values at most"
+    )
 
 
 def _judged(

@@ -15,12 +15,13 @@ from lift_xr.cells import cell_pairs
 from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import Grid, cells, compare, expect_overlap, expect_same_crs
 from lift_xr.harmonize import WEAK, expect_one_time
+from lift_xr.matching import match_bands
 from lift_xr.pointspread import FEWEST as FEWEST_CELLS
 from lift_xr.pointspread import estimate_point_spread, reach_of
 from lift_xr.radiometry import FEWEST
 from lift_xr.response import estimate_responses
 from lift_xr.scene import BadBands, expect_hsi, expect_msi
-from lift_xr.srf import SRF, match_bands
+from lift_xr.srf import SRF
 from lift_xr.threads import one_blas_thread
 from lift_xr.warn import warn_user
 

@@ -17,9 +17,10 @@ from lift_xr.blind import estimate_srf
 from lift_xr.degrade import expect_kernel
 from lift_xr.errors import SpectralError
 from lift_xr.harmonize import expect_comparable, expect_one_time
+from lift_xr.matching import match_bands
 from lift_xr.models import Method
 from lift_xr.scene import BadBands, expect_hsi, expect_msi
-from lift_xr.srf import SRF, apply, match_bands
+from lift_xr.srf import SRF, apply
 from lift_xr.warn import warn_user
 from lift_xr.workers import expect_device
 

@@ -154,7 +154,8 @@ def _radiometry(
     """Give the mosaic the cube's values, as ``fit`` would; as it is, where there is no cube."""
     from lift_xr.harmonize import IDENTITY
     from lift_xr.harmonize import harmonize as match
-    from lift_xr.srf import SRF, apply, match_bands
+    from lift_xr.matching import match_bands
+    from lift_xr.srf import SRF, apply
 
     if cube is None:
         return mosaic, IDENTITY.describe()

@@ -12,6 +12,7 @@ from lift_xr.beside import as_ordered, expect_aligned
 from lift_xr.degrade import blur, chosen_kernel, decimate
 from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import Grid, compare, origin_in_pixels
+from lift_xr.matching import match_bands
 from lift_xr.metrics.pair import expect_pair
 from lift_xr.metrics.textbook import angles, relative
 from lift_xr.metrics.windows import (
@@ -24,7 +25,7 @@ from lift_xr.metrics.windows import (
     tally,
 )
 from lift_xr.scene import expect_hsi, expect_msi
-from lift_xr.srf import SRF, apply, match_bands
+from lift_xr.srf import SRF, apply
 
 Scene = xr.DataArray | xr.Dataset
 

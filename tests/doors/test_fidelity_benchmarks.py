@@ -19,7 +19,9 @@ import pytest
 
 from tests.processes import run_script
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+LIBRARY, BENCHMARKS = (
+    Path(__file__).resolve().parents[2] / each for each in ("lift_xr", "benchmarks")
+)
 
 TOY_SCENES = """
 import numpy as np
@@ -128,6 +130,15 @@ def test_methods_share_one_queue_that_starts_with_the_longest(
     again = runs.run_missing(*asked)
     assert len(begun) == 6
     assert [float(each["PSNR"]) for each in again["linear"]] == [6, 4]
+
+
+def test_the_library_knows_no_scene_by_name() -> None:
+    listed = re.search(r"QUICK_SCENES = \((.*?)\)", (BENCHMARKS / "wald.py").read_text(), re.DOTALL)
+    assert listed is not None
+    names = re.findall(r'"(\w+)"', listed[1])
+    assert len(names) == 7
+    source = "".join(path.read_text().lower() for path in LIBRARY.rglob("*.py"))
+    assert not [name for name in names if re.search(rf"\b{name}", source)]
 
 
 def test_the_ablation_has_a_line_for_each_variant(toy: dict[str, str]) -> None:

@@ -6,6 +6,8 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 import lift_xr
 from lift_xr import GridError, psf
+from lift_xr.agreement import look
 from lift_xr.footprint import Footprint
 from tests.scenes import WAVELENGTH, on_grid
 from tests.strategies import chunks
@@ -152,6 +155,19 @@ def test_missing_cells_and_pixels_stay_where_they_are() -> None:
     np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(msi[0]))
     far = model().halo
     np.testing.assert_allclose(found[:, :, 48 + far :], fused()[:, :, 48 + far :], atol=2e-6)
+
+
+def test_cells_too_large_to_be_lifted_at_once_fall_back_before_a_pixel_is_read() -> None:
+    def unread(*shape: int) -> da.Array:
+        return da.from_delayed(dask.delayed(pytest.fail)("read"), shape, np.float32)
+
+    ratio, cells = 400, 12
+    cube = on_grid(unread(50, cells, cells), spacing=ratio).assign_attrs(units="1")
+    cube = cube.assign_coords(wavelength=("band", np.linspace(400, 900, 50), {"units": "nm"}))
+    mosaic = on_grid(unread(3, cells * ratio, cells * ratio), spacing=1).assign_attrs(units="1")
+    told = look(cube, mosaic, SRF.sample(cube), psf=None)
+    assert isinstance(told, str)
+    assert "is 6400 x 6400 pixels of 50 bands" in told
 
 
 def test_a_pixel_without_end_counts_as_missing() -> None:

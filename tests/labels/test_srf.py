@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lift_xr.errors import SpectralError
-from lift_xr.srf import SRF, apply, match_bands
+from lift_xr.matching import match_bands
+from lift_xr.srf import SRF, apply
 from tests.scenes import cube, on_grid, shared_data, shared_scenes
 
 RGB = SRF.gaussian([650, 550, 450], [60, 60, 60], names=["red", "green", "blue"])
