@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import dask
+import hypothesis
 import pytest
 
 from tests import processes  # noqa: F401  # says what the server of processes imports
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("lift_xr", deadline=None)
+hypothesis.settings.load_profile("lift_xr")
 
 
 @pytest.fixture(autouse=True)
