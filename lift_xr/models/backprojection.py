@@ -387,6 +387,8 @@ class _Tuned:
 def _power(fields: Array) -> Array:
     """(field,): sums over the known cells of squared deviations from the mean."""
     cells = known(fields)
+    if not cells.size:  # a place where the mosaic, or the cube, has a gap
+        return np.zeros(len(fields))
     return np.asarray(cells.var(axis=1) * cells.shape[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_progress_is_that_of_all_rounds() -> None:
     told: list[float] = []
     learn(report=lambda step, steps, _loss: told.append(step / steps))
     np.testing.assert_allclose(told, np.cumsum(rounds.SHORT) / sum(rounds.SHORT), atol=1e-3)
+
+
+@pytest.mark.parametrize("image", ["msi", "hsi"])
+def test_a_place_where_one_image_has_a_gap_does_not_speak_against_the_others(image: str) -> None:
+    pairs, overlay = scene()
+    (place,) = overlay.places
+    gap = replace(place, **{image: np.full_like(getattr(place, image), np.nan)})
+    network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    both = replace(overlay, places=(gap, place))
+    learnt = rounds.learn_in_rounds(Scripted(network), pairs, both, seed=0, report=None)
+    assert isinstance(learnt, Learnt)
 
 
 @pytest.mark.parametrize(
