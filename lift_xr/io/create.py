@@ -6,6 +6,7 @@ and one that died half way is simply made again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from errno import ENOSYS, ENOTSUP, EPERM
@@ -18,6 +19,7 @@ import xarray as xr
 import zarr
 import zarr.codecs
 from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
@@ -28,7 +30,7 @@ from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
 from lift_xr.io.record import RECORD, create_record
-from lift_xr.io.root import DAMAGED, ROOT
+from lift_xr.io.root import DAMAGED, LIST, ROOT
 from lift_xr.io.spare import SPARE, spare_of
 from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, local_path
 from lift_xr.packing import Codes, Packing
@@ -44,7 +46,7 @@ SPECTRAL_ATTRS = {
 
 
 def create(blueprint: Blueprint, store: Any) -> None:
-    """Write whatever of the store is not there yet, the root first: it tells whose store it is.
+    """Write whatever of the store is not there, or damaged; the root first: it tells whose it is.
 
     Raises
     ------
@@ -59,8 +61,13 @@ def create(blueprint: Blueprint, store: Any) -> None:
         _make(target, key, contents[key])
 
 
-def _make(target: Store, key: str, content: Any) -> None:
-    """Write an object that is not there yet."""
+def _make(target: Store, key: str, content: Buffer) -> None:
+    """Write an object that is not there yet, or of which a machine without power left a part."""
+    found = sync(target.get(key, default_buffer_prototype()))
+    if found is not None:
+        if not _is_whole(key, found.to_bytes(), content.to_bytes()):
+            sync(target.set(key, content))
+        return
     try:
         sync(target.set_if_not_exists(key, content))
     except OSError as error:
@@ -68,6 +75,15 @@ def _make(target: Store, key: str, content: Any) -> None:
             raise
         if not sync(target.exists(key)):  # whoever else makes it makes the same
             sync(target.set(key, content))
+
+
+def _is_whole(key: str, found: bytes, made: bytes) -> bool:
+    """Whether an object is what a run makes; two of them say more at its end, and are JSON."""
+    if key not in (ROOT, LIST):
+        return found == made
+    with suppress(ValueError):
+        return bool(json.loads(found))
+    return False
 
 
 def clear(store: Any) -> None:

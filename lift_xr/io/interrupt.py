@@ -17,10 +17,12 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def stop_when_told() -> Iterator[threading.Event]:
-    """Set the event when a signal comes; a second signal does not wait for shards in flight.
+    """Set the event when a signal comes; a second one interrupts what this thread itself does.
 
-    Only a main thread hears signals; elsewhere the event is never set. Signals that whoever
-    started this process chose to ignore stay ignored.
+    Not what other threads do: Python waits for them, and ends with the shards in flight after all.
+    Who cannot wait kills the process, which loses just these shards. Only a main thread hears
+    signals; elsewhere the event is never set. Signals that whoever started this process chose to
+    ignore stay ignored.
     """
     stop = threading.Event()
 

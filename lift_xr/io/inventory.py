@@ -16,8 +16,8 @@ from lift_xr.io.files import ABSENT, CHUNKS, file_checksum
 from lift_xr.io.record import DONE, FAILING, RECORD, content_digest, firsts
 from lift_xr.io.recorded import Faults, Recorded, read_record
 from lift_xr.io.reread import difference
-from lift_xr.io.root import ROOT
-from lift_xr.io.seal import FILES, LIST, is_sealed, read_file
+from lift_xr.io.root import LIST, ROOT
+from lift_xr.io.seal import FILES, is_sealed, read_file
 from lift_xr.io.store import ABOUT, BESIDE, is_beside, local_path
 
 

@@ -1,7 +1,12 @@
 """Files that rows of the record name and that are not there: their tasks are not done after all.
 
 Disks for scratch are cleaned of old files, and a machine that lost its power leaves empty ones. A
-shard without its file reads as nodata, so nothing later would notice.
+shard without its file reads as nodata, so nothing later would notice. So a run looks before it
+begins, and once more before it calls its store complete.
+
+It does not look for files that are cut short, or full of zeros, as the same machine may leave of
+what it wrote in its last half minute: to know them it would have to read them all, and to wait for
+the disk at each shard would take longer than the rare repair. ``verify`` finds them.
 """
 
 from __future__ import annotations

@@ -116,7 +116,11 @@ def key_of_row(first: int, index: tuple[int, ...]) -> str:
 
 
 def read_progress(store: Any, each: Pass) -> Progress:
-    """Read the record of a pass: one small object for every task that has ended."""
+    """Read the record of a pass: one small object for every task that has ended.
+
+    A thousand take a second of a disk: a run, which looks a few times as it begins and as it ends,
+    asks anew each time, because other processes write while it looks.
+    """
     return _progress(store, record_path(each))
 
 

@@ -14,8 +14,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store, remove_all
 from lift_xr.io.embed import MODEL
 from lift_xr.io.record import key_of_row
-from lift_xr.io.root import DIFFERS, ROOT
-from lift_xr.io.seal import LIST, read_file, reopen, write_file
+from lift_xr.io.root import DIFFERS, LIST, ROOT
+from lift_xr.io.seal import read_file, reopen, write_file
 from lift_xr.io.spare import SPARE, attrs_of
 from lift_xr.io.store import BESIDE, is_beside, place_beside
 from lift_xr.io.verification import Failure

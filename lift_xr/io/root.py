@@ -16,6 +16,7 @@ from lift_xr.io.spare import SPARE
 from lift_xr.io.store import ABOUT
 
 ROOT = "zarr.json"
+LIST = f"{RECORD}/{ROOT}"  # beside it: a copy of what it says, and what all small files sum up to
 DIFFERS = "differs"  # where parts of a run made different values: which of them, for people
 # What zarr raises. Not every RuntimeError: a connection that was closed says nothing of the root.
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)

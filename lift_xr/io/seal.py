@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +20,15 @@ import zarr
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 from lift_xr.io.create import as_store
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, file_checksum
 from lift_xr.io.record import RECORD, content_digest
-from lift_xr.io.root import ROOT, expect_still
+from lift_xr.io.root import LIST, ROOT, expect_still
 from lift_xr.io.store import ABOUT, BESIDE, is_beside
 
 FILES = "files"  # the attribute of the record's group that holds the list
-LIST = f"{RECORD}/{ROOT}"
 SEAL = "seal"
 LAST = ("content", "metadata", SEAL)  # what the root says last, once its run has ended
 UNSEALED = "0" * 64  # stands for the root's own digest while it is taken
@@ -38,6 +41,7 @@ def list_files(store: Any) -> None:
     written = set(_names_in_record(group))
     sums = {key: file_checksum(read_file(target, key)) for key in _keys(store, written)}
     group.attrs[FILES] = {key: sums[key] for key in sorted(sums) if sums[key] != ABSENT}
+    _to_disk(target, LIST)  # before the root is replaced: each is what the other is made again of
 
 
 def reopen(store: Any, *, forget: str = "", **told: str) -> None:
@@ -77,6 +81,7 @@ def close(store: Any, consolidated: Buffer, run: str) -> None:
     sealed = unsealed.replace(f'"{SEAL}": "{UNSEALED}"', f'"{SEAL}": "{seal}"')
     expect_still(target, run)
     write_file(target, ROOT, sealed.encode())
+    _to_disk(target, ROOT)
 
 
 def is_sealed(root: bytes) -> bool:
@@ -97,6 +102,13 @@ def read_file(target: Store, key: str) -> Buffer | None:
 def write_file(target: Store, key: str, content: bytes) -> None:
     """Write one object of a store."""
     sync(target.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def _to_disk(target: Store, key: str) -> None:
+    """Have a disk keep an object now: a machine without power would leave it empty."""
+    if isinstance(target, LocalStore):
+        with suppress(OSError), (Path(target.root) / key).open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _keys(store: Any, written: set[str]) -> Iterator[str]:

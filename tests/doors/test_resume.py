@@ -238,6 +238,20 @@ def test_a_place_that_loses_what_is_written_is_named():
         write_zarr(scene(), Losing(MemoryStore()), shard=SHARD)
 
 
+@pytest.mark.parametrize("part", [0, 2])
+@pytest.mark.parametrize(
+    "key", ["0/x/c/0", "1/zarr.json", "_progress/0/zarr.json", "_progress/zarr.json"]
+)
+def test_small_files_that_a_machine_without_power_cut_short_are_made_again(
+    tmp_path, whole, key, part
+):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
+    call_incomplete(store)
+    lose(store, key, whole[key][: part and len(whole[key]) // part])
+    write_zarr(scene(), store, shard=SHARD, resume=True)
+    assert files_of(store) == whole
+
+
 def test_overviews_of_what_was_lost_are_made_again(tmp_path, whole, monkeypatch):
     store = without_overviews(whole, tmp_path / "s.zarr")
     (store / "1/reflectance/c/0/6/0").unlink()
@@ -326,7 +340,7 @@ def interrupt_once(block: np.ndarray) -> np.ndarray:
     return block
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_interrupts_the_thread_that_hears_it():
     with pytest.raises(KeyboardInterrupt), stop_when_told() as stop:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.is_set()
@@ -739,7 +753,7 @@ def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(t
 
 
 def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path):
-    store, lazy = tmp_path / "s.zarr", scene()
+    store, lazy, diary = tmp_path / "s.zarr", scene(), tmp_path / "diary"
 
     def write_others() -> None:
         begun = begun_by(lazy * np.float32(0.7), write_alike)
@@ -758,7 +772,8 @@ def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_pat
     assert not (all_progress(store)[0].states.ravel()[4::5] == DONE).any()
     for settings in ({"part": (5, 5)}, {"resume": True}):
         with pytest.raises(LayoutError, match="other values than part 3"):
-            write_zarr(lazy, store, shard=SHARD, **settings)
+            write_zarr(scene(diary=diary), store, shard=SHARD, **settings)
+    assert not diary.exists()
     assert not verify(store, shards="all", repair=True, progress=False).ok
     with pytest.raises(LayoutError, match="other values than part 3"):  # nothing was damaged
         write_zarr(lazy, store, shard=SHARD, resume=True)
@@ -776,7 +791,7 @@ def test_a_store_is_not_complete_once_its_parts_are_found_to_differ(tmp_path, mo
     for i in (1, 2, 4):
         write_zarr(lazy, store, shard=SHARD, part=(i, 5))
     monkeypatch.setattr(Neighbours, "expect_same_values", look_late)
-    monkeypatch.setattr(fill, "expect_same_values", lambda *_, **__: None)  # as if all began at once
+    monkeypatch.setattr(fill, "expect_same_values", lambda *_, **__: None)  # all began at once
     monkeypatch.setattr(fill, "_early", lambda _: ())
     with pytest.raises(LayoutError, match="other values than part 3"):
         write_zarr(lazy * np.float32(0.7), store, shard=SHARD, part=(3, 5))

@@ -25,8 +25,8 @@ from lift_xr.cli import main
 from lift_xr.io import open_scene, status, verify, write_zarr
 from lift_xr.io.files import ABSENT, key_of_file
 from lift_xr.io.fill import finalize
-from lift_xr.io.root import read_root
 from lift_xr.io.record import all_progress, checksum, done_row
+from lift_xr.io.root import read_root
 from tests.scenes import cube, on_grid
 
 # Levels 0, 1 and 2 in passes of their own, since 275 is odd; level 2 is one shard, kept as chunks.
@@ -126,6 +126,17 @@ def test_any_flipped_byte_of_any_file_is_found_and_its_file_named(whole, which, 
         assert blamed(verify(whole, shards="all")) == {str(file.relative_to(whole))}
     finally:
         file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    "key", ["0/reflectance/c/0/1/0", "1/reflectance/c/0/0/0", "_progress/0/c/0/1/0/0", "1/x/c/0"]
+)
+@pytest.mark.parametrize("left", ["nothing", "half", "zeros"])
+def test_what_a_machine_without_power_leaves_of_a_file_is_found(store, key, left):
+    content = (store / key).read_bytes()
+    half = content[: len(content) // 2]
+    (store / key).write_bytes({"nothing": b"", "half": half, "zeros": bytes(len(content))}[left])
+    assert key in blamed(verify(store, shards="all"))
 
 
 def test_what_decoding_would_not_miss_is_found_too(store):
