@@ -459,9 +459,8 @@ def test_a_damaged_header_of_the_record_is_named_and_written_again(store, whole,
     told = json.loads(file.read_text())
     SPOILT[spoilt](told)
     file.write_text(json.dumps(told) if spoilt != "truncated" else file.read_text()[:99])
-    for read in (status, lambda s: write_zarr(scene(), s, shard=SHARD, resume=True)):
-        with pytest.raises(LayoutError, match=r"_progress/0/zarr.json of .*repair=True"):
-            read(store)
+    with pytest.raises(LayoutError, match=r"_progress/0/zarr.json of .*repair=True"):
+        status(store)
     found = verify(store, shards="all", repair=True)
     assert [each.file for each in found["metadata"].failures] == ["_progress/0/zarr.json"]
     write_zarr(scene(), store, shard=SHARD, resume=True)
