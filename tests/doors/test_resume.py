@@ -238,16 +238,12 @@ def test_a_place_that_loses_what_is_written_is_named():
         write_zarr(scene(), Losing(MemoryStore()), shard=SHARD)
 
 
-@pytest.mark.parametrize("part", [0, 2])
-@pytest.mark.parametrize(
-    "key", ["0/x/c/0", "1/zarr.json", "_progress/0/zarr.json", "_progress/zarr.json"]
-)
-def test_small_files_that_a_machine_without_power_cut_short_are_made_again(
-    tmp_path, whole, key, part
-):
+@pytest.mark.parametrize("left", [0, 20])
+def test_small_files_that_a_machine_without_power_cut_short_are_made_again(tmp_path, whole, left):
     store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD)
     call_incomplete(store)
-    lose(store, key, whole[key][: part and len(whole[key]) // part])
+    for key in ("0/x/c/0", "1/zarr.json", "_progress/0/zarr.json", "_progress/zarr.json"):
+        lose(store, key, whole[key][:left])
     write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store) == whole
 
