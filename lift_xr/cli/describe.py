@@ -77,6 +77,8 @@ def progress(store: str) -> Table:
     state = "complete" if found.complete else "not complete"
     failing = f", {found.failing:,} failing" if found.failing else ""
     table.add_row("state", state)
+    if found.differs:
+        table.add_row("stopped", found.differs)
     if found.total:
         table.add_row(
             "shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left"

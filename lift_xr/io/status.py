@@ -22,7 +22,7 @@ from lift_xr.io.create import as_store
 from lift_xr.io.files import listed
 from lift_xr.io.pace import Pace, pace_of
 from lift_xr.io.record import DONE, FAILING, RECORD, Progress, all_progress
-from lift_xr.io.root import ROOT, read_root
+from lift_xr.io.root import DIFFERS, ROOT, read_root
 from lift_xr.io.store import LEVEL, local_path
 
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it
@@ -51,6 +51,9 @@ class Status:
     clipped
         The share of the values written so far that lay beyond what the packing can hold, and were
         stored as its limits: 0 to 1.
+    differs
+        Which parts of the run were found to make different values, so that none goes on; None where
+        none were.
     """
 
     done: int
@@ -62,6 +65,7 @@ class Status:
     idle: float | None
     complete: bool
     clipped: float = 0.0
+    differs: str | None = None
 
 
 def status(store: Any) -> Status:
@@ -79,7 +83,8 @@ def status(store: Any) -> Status:
     LayoutError
         It is no such store.
     """
-    complete = _expect_run(store)
+    about = _expect_run(store)
+    complete = about.get("complete") is True
     progress = all_progress(store)
     states = [each.states for each in progress.values()]
     done, failing = (
@@ -100,11 +105,12 @@ def status(store: Any) -> Status:
         idle=idle,
         complete=complete,
         clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
+        differs=about.get(DIFFERS),
     )
 
 
-def _expect_run(store: Any) -> bool:
-    """Say whether a store is complete, or raise if it is none that ``write_zarr`` began."""
+def _expect_run(store: Any) -> dict[str, Any]:
+    """Read what the root tells of the run, or raise if it is none that ``write_zarr`` began."""
     path = local_path(store)
     if path is not None and not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a Zarr store. Check the path")
@@ -114,7 +120,7 @@ def _expect_run(store: Any) -> bool:
             f"{store} is no store that write_zarr began; expected one, whose record tells how far "
             "it is. Look at it with open_scene(store)"
         )
-    return about.get("complete") is True
+    return about
 
 
 def _eta(pace: Pace | None, left: int, idle: float | None) -> float | None:
