@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import distributed  # noqa: F401  dask imports it when it first computes: a second of each child
 import numpy as np
 import published
 import torch
