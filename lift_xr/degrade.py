@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lift_xr import psf as psfs
+from lift_xr.afresh import made_afresh
 from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import COUNTED
 from lift_xr.margins import with_margin, without_margin
@@ -65,7 +66,8 @@ def degrade(
     published
         Take the formula behind the published tables (see ``lift_xr.psf``).
     hsi_snr, msi_snr
-        Signal to noise in dB, as in ``add_noise``; None adds no noise.
+        Signal to noise in dB, as in ``add_noise``, for which ``truth`` is read or made twice and
+        not kept in memory; None adds no noise.
     seed
         Of the noise; the HSI and the MSI have streams of their own.
     boundary
@@ -195,8 +197,8 @@ def add_noise(scene: xr.DataArray, *, snr: float, seed: int = 0, stream: int = 0
     scene : (band, y, x)
         NaN stays NaN.
     snr
-        Mean square of the band over variance of the noise, in dB. The mean is over the whole scene:
-        dask keeps it in memory until the mean is known.
+        Mean square of the band over variance of the noise, in dB. The mean is over the whole scene,
+        which is read or made twice, so that no block of it waits in memory for the mean.
     seed, stream
         The noise of a pixel follows from these, its band, row and column.
 
@@ -210,7 +212,9 @@ def add_noise(scene: xr.DataArray, *, snr: float, seed: int = 0, stream: int = 0
             f"snr is {snr} dB; expected a finite number. Pass snr=30, or add no noise at all"
         )
     scene = expect_scene(scene)
-    power = (scene.astype("float64") ** 2).mean(["y", "x"], keepdims=True)
+    # Of the same blocks, all of them would wait in memory for the last of the mean.
+    apart = scene.copy(data=made_afresh(scene.data))
+    power = (apart.astype("float64") ** 2).mean(["y", "x"], keepdims=True)
     # Sums over other chunks differ in their last bits, the noise must not.
     deviation = np.sqrt(power / 10 ** (snr / 10)).astype("float32")
     noisy = da.map_blocks(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lift_xr.errors import GridError, SpectralError
 from lift_xr.grid import Grid, compare
 from lift_xr.scene import expect_scene
 from lift_xr.srf import SRF
+from tests.held import Held, Stored
 from tests.scenes import cube, located, on_grid
 
 MATRIX = np.array([[1.0, 0, 0, 0], [0, 0.5, 0.25, 0.25]])
@@ -192,6 +194,20 @@ def test_noise_over_time_differs_from_time_to_time() -> None:
     noise = add_noise(scene, snr=20) - scene
     assert (noise[0] != noise[1]).mean() > 0.9
     np.testing.assert_array_equal(noise[0].values, (add_noise(located(), snr=20) - located()))
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_noise_keeps_few_blocks_in_memory(made: bool) -> None:
+    whole, snr = located(64, 64), {"hsi_snr": 30.0, "msi_snr": 40.0}
+    stored = da.from_array(Stored(whole.values), chunks=(4, 8, 8), lock=False)
+    scene = whole.copy(data=stored.map_blocks(np.positive) if made else stored)
+    pair = degrade(scene, ratio=4, srf=MATRIX, psf=[[1.0]], **snr)
+    with Held(4 * 2 * 2 * 4) as held:  # blocks of the HSI, and all that are larger
+        sums = dask.compute(*(each.sum(["y", "x"]) for each in pair), scheduler="synchronous")
+    assert held.most <= 4 < 0.1 * stored.npartitions
+    expected = degrade(whole, ratio=4, srf=MATRIX, psf=[[1.0]], **snr)
+    for found, each in zip(sums, expected, strict=True):
+        np.testing.assert_allclose(found, each.sum(["y", "x"]), rtol=1e-5)
 
 
 def test_normalise_is_between_exact_percentiles() -> None:

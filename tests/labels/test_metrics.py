@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
 import sewar.full_ref
 import xarray as xr
-from dask.callbacks import Callback
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.metrics import ergas, psnr, rmse, sam, score, ssim, uiqi
+from tests.held import Held, Stored
 from tests.scenes import cube, located
 
 Metric = Callable[..., xr.DataArray]
@@ -322,28 +321,6 @@ def test_score_reads_every_block_once() -> None:
     loaded = reference.data.map_blocks(load, dtype="float32", meta=reference.data._meta)
     score(estimate, reference.copy(data=loaded), ratio=4, data_range=1.0).compute()
     assert len(read) == reference.data.npartitions
-
-
-class Stored:
-    """An array that is read where it is sliced."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values, self.shape, self.dtype, self.ndim = values, values.shape, values.dtype, 3
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self.values[index].copy()
-
-
-class Held(Callback):
-    """The most blocks of that many bytes, or larger ones, that waited between two tasks."""
-
-    def __init__(self, block: int) -> None:
-        super().__init__()
-        self.block, self.most = block, 0
-
-    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
-        sizes = [getattr(each, "nbytes", 0) for each in state["cache"].values()]
-        self.most = max(self.most, sum(each >= self.block for each in sizes))
 
 
 @pytest.mark.parametrize("data_range", [None, 1.0])
