@@ -1,4 +1,4 @@
-"""How far to trust each pixel of a lifted scene: its distance from training, its likely error."""
+"""How far to trust each pixel of a lifted scene: its distance from the cube, its likely error."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
+from lift_xr.errors import LayoutError
 from lift_xr.label import label
 from lift_xr.models import Model
 from lift_xr.models.trust import COVERAGE
 from lift_xr.mosaic import mosaic_for
 from lift_xr.scene import BLOCK
 
+LAYERS = ("expected_error", "distance", "extrapolated")
+
 
 def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BLOCK) -> xr.Dataset:
-    r"""Tell how far each pixel lies from what training saw, and what error to expect of it.
+    r"""Tell how far each pixel lies from those of the cube, and what error to expect of it.
 
     Parameters
     ----------
@@ -33,11 +36,13 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
         ``expected_error`` (band, y, x), float32: half the width of the interval around the lifted
         value that holds the true one with a probability of 90 %, in the units of the model.
 
-        ``distance`` (y, x), float32: how far the MSI pixel lies from the nearest pixel that
-        training saw. Up to 1, training pixels lie that far from each other.
+        ``distance`` (y, x), float32: how far the MSI pixel lies from the nearest of the pixels of
+        the cube that the model was fitted on, each seen through the response; of more than 2,048,
+        so many are drawn. Up to 1, they lie that far from each other, but for one in a hundred.
+        Pixels of the mosaic that ``"sin"`` learnt from as well do not count.
 
         ``extrapolated`` (y, x), bool: whether ``distance`` is above 1: colours that the cube does
-        not show, where the answer is a guess.
+        not show, where the answer is a guess. False where ``msi`` has no data.
 
     Raises
     ------
@@ -55,6 +60,9 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     depend on the pixel alone. With ``consistency="both"`` they are those before the cube is looked
     at again.
 
+    ``told.to_zarr(store)`` writes all three, a block at a time. One of them with overviews, in
+    shards that can be resumed: ``write_zarr(told["expected_error"], store, dtype="float32")``.
+
     Examples
     --------
     >>> import lift_xr
@@ -63,6 +71,7 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     >>> told = lift_xr.uncertainty(model, scene.msi)
     >>> sorted(told.data_vars)
     ['distance', 'expected_error', 'extrapolated']
+    >>> trusted = lift_xr.predict(model, scene.msi).where(~told.extrapolated)
     """
     _expect_measured(model)
     mosaic = mosaic_for(model, msi, block=block)
@@ -71,10 +80,21 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     error.attrs |= {"long_name": f"half width of the {COVERAGE:.0%} interval"}
     flat = {name: each for name, each in error.coords.items() if "band" not in each.dims}
     dims = [dim for dim in mosaic.dims if dim != "band"]
-    attrs = {"long_name": "distance from the nearest training pixel", "units": "1"}
+    attrs = {"long_name": "distance from the nearest pixel of the cube", "units": "1"}
     apart = xr.DataArray(distance, flat, dims, attrs=attrs)
-    told = {"expected_error": error, "distance": apart, "extrapolated": (apart > 1).drop_attrs()}
-    return xr.Dataset(told)
+    beyond = (apart > 1).drop_attrs().assign_attrs(long_name="colours that the cube does not show")
+    return xr.Dataset({"expected_error": error, "distance": apart, "extrapolated": beyond})
+
+
+def expect_no_layers(fused: Any) -> Any:
+    """Refuse all layers of :func:`uncertainty` where one scene is asked for."""
+    if isinstance(fused, xr.Dataset) and {*LAYERS} <= {*fused.data_vars}:
+        raise LayoutError(
+            f"fused has the layers of uncertainty, {', '.join(LAYERS)}; expected one scene. Use "
+            "fused.to_zarr(store) for all of them, or write_zarr(fused['expected_error'], store, "
+            "dtype='float32') for one"
+        )
+    return fused
 
 
 def _expect_measured(model: Model) -> None:

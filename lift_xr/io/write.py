@@ -27,6 +27,7 @@ from lift_xr.io.scale import dtype_for, find_packing
 from lift_xr.io.store import place_beside
 from lift_xr.plan import SHARD, expect_edge, passes_of
 from lift_xr.scene import expect_scene
+from lift_xr.uncertainty import expect_no_layers
 from lift_xr.unmix import as_scene
 
 
@@ -52,7 +53,8 @@ def write_zarr(
     ----------
     fused : (band, y, x) or (time, band, y, x)
         From ``fuse`` or ``predict``, or any scene, or the maps of ``unmix``: their endmembers
-        become bands of a variable ``abundance``, the spectra an attribute of it. Its blocks need
+        become bands of a variable ``abundance``, the spectra an attribute of it. Of
+        ``uncertainty``, one layer: ``told["expected_error"]``. Its blocks need
         not be shards: of a lifted scene each task reads the window of the mosaic that its shard
         needs, and no pixel is lifted twice; of any other, each task computes the blocks that its
         shard touches.
@@ -111,7 +113,8 @@ def write_zarr(
     Raises
     ------
     LayoutError
-        A place that is taken or cannot be written in parallel; a scale that cannot be found; a run
+        A place that is taken or cannot be written in parallel; all layers of ``uncertainty`` at
+        once; a scale that cannot be found; a run
         to resume that differs from this one, be it in the kind of device that computes; a recipe of
         what is not just lifted.
     GridError, SpectralError
@@ -122,7 +125,8 @@ def write_zarr(
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
     with dask.config.set({"array.rechunk.method": "tasks"}):  # never shuffled over a cluster
-        scene = expect_scene(as_scene(fused), name="fused", block=expect_edge(shard))
+        fused = as_scene(expect_no_layers(fused))
+        scene = expect_scene(fused, name="fused", block=expect_edge(shard))
         scene = as_lifted(scene)
     scene.attrs = _plain_attrs(scene.attrs)
     share = _expect_part(part, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""How far a pixel lies from what training saw, and the error to expect of it there."""
+"""How far a pixel lies from those of the cube, and the error to expect of it there."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Array = npt.NDArray[np.float64]
 Block = npt.NDArray[np.float32]
 
 COVERAGE = 0.9  # of the errors lie inside the interval
-ANCHORS = 2048  # training pixels that distances are measured from
-EDGE = 0.99  # of the training pixels lie nearer to another one than what is called 1
+ANCHORS = 2048  # pixels of the cube that distances are measured from
+EDGE = 0.99  # of them lie nearer to another one than what is called 1
 BINS = 8  # of distance, with as many drawn pixels each
 LEAST = 1e-6  # a distance of 0 has no logarithm
 
@@ -34,7 +34,7 @@ class Trust:
     whiten, shift
         (msi_band, msi_band) and (msi_band,): an MSI pixel m lies at ``whiten @ m + shift``.
     anchors
-        (anchor, msi_band): where training pixels lie.
+        (anchor, msi_band): where pixels of the cube lie, seen through the response.
     edge
         The distance that is called 1.
     knots, scales
@@ -64,14 +64,14 @@ class Trust:
         return {name: getattr(self, name) for name in names} | {"edge": np.array([self.edge])}
 
     def after(self, gain: Array, offset: Array) -> Self:
-        """Take pixels of another radiometry: ``gain * m + offset`` is what training saw."""
+        """Take pixels of another radiometry: ``gain * m + offset`` is that of the cube."""
         return replace(self, whiten=self.whiten * gain, shift=self.shift + self.whiten @ offset)
 
     def distance(self, block: Block) -> Block:
-        """Measure how far pixels lie from what training saw, (msi_band, y, x) to (y, x).
+        """Measure how far pixels lie from those of the cube, (msi_band, y, x) to (y, x).
 
-        1 is the edge: training pixels lie that far from each other, but for one in a hundred. NaN
-        where a band is not finite.
+        1 is the edge: pixels of the cube, as the MSI sees them, lie that far from each other, but
+        for one in a hundred. NaN where a band is not finite.
         """
         pixels = block.reshape(len(block), -1).T.astype("float64")
         known = np.isfinite(pixels).all(axis=1)
@@ -111,7 +111,7 @@ def calibrate(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Tr
     A pixel of the mosaic is sharper than one of the cube: it lies beyond a training pixel, on the
     far side of a neighbour. Spectra drawn there have known answers, as in
     :func:`~lift_xr.models.projection.error_covariance`. With :math:`d` the distance of the MSI
-    pixel to the nearest training pixel, whitened by the covariance of the training pixels, the
+    pixel to the nearest of the cube's, whitened by the covariance of the cube's pixels, the
     error of band :math:`b` is taken to scale as :math:`\sigma_b\, g(d)`, with :math:`\sigma_b` its
     root mean square and :math:`g` the root mean square of :math:`|e_b| / \sigma_b` at that
     distance, never falling. The interval is what holds 90 % of the drawn errors, all bands

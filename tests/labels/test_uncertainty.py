@@ -91,6 +91,37 @@ def test_it_can_be_written_and_survives_the_models_file(
     np.testing.assert_allclose(read, told["expected_error"], atol=1e-4)
 
 
+def test_all_of_it_can_be_kept_block_by_block(
+    scene: lift_xr.synthetic.Scene, model: Model, tmp_path: object
+) -> None:
+    told = lift_xr.uncertainty(model, scene.msi.chunk(y=64, x=64))
+    later = told.to_zarr(f"{tmp_path}/told.zarr", consolidated=False, compute=False)
+    assert dask.is_dask_collection(later)
+    later.compute()
+    read = xr.open_zarr(f"{tmp_path}/told.zarr", decode_coords="all", consolidated=False)
+    xr.testing.assert_equal(read, told)
+    assert read["extrapolated"].dtype == bool
+    assert read["distance"].chunks == told["distance"].chunks
+    assert read.rio.crs == scene.msi.rio.crs
+
+
+def test_one_layer_at_a_time_is_written_as_a_scene(
+    scene: lift_xr.synthetic.Scene, model: Model, tmp_path: object
+) -> None:
+    told = lift_xr.uncertainty(model, scene.msi)
+    with pytest.raises(lift_xr.LayoutError, match=r"fused\.to_zarr\(store\) for all of them, or"):
+        lift_xr.write_zarr(told, f"{tmp_path}/told.zarr")
+    error = lift_xr.write_zarr(
+        told["expected_error"], f"{tmp_path}/e.zarr", dtype="float32", progress=False
+    )
+    np.testing.assert_array_equal(lift_xr.open_scene(error), told["expected_error"])
+    with pytest.raises(lift_xr.SpectralError, match=r"Use fused\.astype\('float32'\)"):
+        lift_xr.write_zarr(told["extrapolated"], f"{tmp_path}/f.zarr")
+    flags = told["extrapolated"].astype("float32")
+    flags = lift_xr.write_zarr(flags, f"{tmp_path}/f.zarr", dtype="float32", progress=False)
+    np.testing.assert_array_equal(lift_xr.open_scene(flags)[0], told["extrapolated"])
+
+
 def test_models_without_measured_errors_are_refused(
     scene: lift_xr.synthetic.Scene, model: Model
 ) -> None:
