@@ -35,7 +35,8 @@ def fuse(
 ) -> xr.DataArray:
     """A fine hyperspectral scene from a coarse cube and a fine mosaic.
 
-    ``predict(fit(hsi, srf, msi=msi, ...), msi)``: trains now, lifts when asked for values.
+    ``predict(fit(hsi, srf, msi=msi, ...), msi)``: trains now, lifts when asked for values. Seen
+    through the response, the result equals the mosaic up to its noise: noise of 40 dB is assumed.
 
     Parameters
     ----------
@@ -124,9 +125,11 @@ def fit(
         them as they are. ``"auto"`` picks, and says in the model what it did.
     consistency
         ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
-        noise; ``"both"`` also makes it agree with the cube at the cube's own resolution, which
-        needs ``msi``, on a grid of which each cell is a whole number of pixels, and ``hsi`` again
-        in :func:`predict`. ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
+        noise: noise of 40 dB is assumed, that far below the signal in each band, and none is
+        measured; a mosaic with more of it is followed into its noise. ``"both"`` also makes it
+        agree with the cube at the cube's own resolution, which needs ``msi``, on a grid of which
+        each cell is a whole number of pixels, and ``hsi`` again in :func:`predict`.
+        ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
         published, whatever is asked.
     psf : (y, x), MSI pixels
         For ``consistency="both"``: the point spread of the cube's sensor, the mean over a cell

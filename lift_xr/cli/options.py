@@ -69,8 +69,9 @@ consistency = click.option(
     type=click.Choice(["msi", "both", "none"]),
     default="msi",
     show_default=True,
-    help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise; both: seen by "
-    "the HSI's sensor, it also agrees with the HSI, whose blur is found from the pair.",
+    help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise, which is "
+    "taken to be 40 dB below the signal; both: seen by the HSI's sensor, it also agrees with the "
+    "HSI, whose blur is found from the pair.",
 )
 bad_bands = click.option(
     "--bad-bands",
