@@ -52,7 +52,7 @@ TITLES = {"truth": "Against {}", "msi": "Seen by the MSI's sensor, against {}"} 
     metavar="PEAK",
     type=click.FloatRange(min=0, min_open=True),
     help="Peak for PSNR and SSIM.  [default: 1 for reflectance; else each band's largest value, "
-    "for which all of REFERENCE is read first and kept in memory]",
+    "for which REFERENCE is read once more, first]",
 )
 @click.option("--msi", metavar="MOSAIC", help="The mosaic; needs --srf. Needs no REFERENCE.")
 @click.option("--srf", metavar="NAME_OR_CSV", help="Response of the mosaic's sensor.")
