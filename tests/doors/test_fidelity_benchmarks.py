@@ -6,7 +6,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.processes import run_script
+from tests.scenes import shared_scenes
 
 LIBRARY, BENCHMARKS = (
     Path(__file__).resolve().parents[2] / each for each in ("lift_xr", "benchmarks")
@@ -137,8 +138,25 @@ def test_the_library_knows_no_scene_by_name() -> None:
     assert listed is not None
     names = re.findall(r'"(\w+)"', listed[1])
     assert len(names) == 7
-    source = "".join(path.read_text().lower() for path in LIBRARY.rglob("*.py"))
-    assert not [name for name in names if re.search(rf"\b{name}", source)]
+    assert known(names) == []
+
+
+def test_the_library_knows_none_of_the_real_scenes_by_name() -> None:
+    scenes = shared_scenes()
+    names = {*scenes.names(), *(pair.split("[")[0] for pair in scenes.pairs())}
+    assert len(scenes.names()) > 7
+    assert known(names) == []
+
+
+def known(names: Iterable[str]) -> list[str]:
+    """Those of the names that occur in the library, in any case, with blanks or dashes or not."""
+    source = "".join(path.read_text() for path in LIBRARY.rglob("*.py"))
+    spelled = {name: r"\b" + name.replace("_", "[-_ ]?") for name in names}
+    return [name for name, each in spelled.items() if re.search(each, source, re.IGNORECASE)]
+
+
+def test_a_name_in_the_library_would_be_found() -> None:
+    assert known(["spectral_inversion_network", "no_such_name"]) == ["spectral_inversion_network"]
 
 
 def test_the_ablation_has_a_line_for_each_variant(toy: dict[str, str]) -> None:
