@@ -51,7 +51,7 @@ bench: $(VENV)/tools
 	$(BIN)/python benchmarks/kernel.py
 	$(BIN)/python benchmarks/houston.py --shards 8
 	$(BIN)/python benchmarks/scaling.py
-	$(BIN)/python benchmarks/sin_paper.py
+	$(BIN)/python benchmarks/against_published.py
 	$(BIN)/python benchmarks/wald.py sin-paper sin linear bicubic oracle --quick
 	$(BIN)/python benchmarks/ablation.py --quick
 

@@ -157,14 +157,14 @@ def _judged(
         )
     estimated = residual_of(found.kernel, seen, ratio)
     given = estimated if psf is None else residual_of(psf, seen, ratio)
-    if reason := _implausible(given, estimated):
+    if reason := implausible(given, estimated):
         return reason
     if psf is not None:
         return psf, {"form": "given"}, given
     return found.kernel, told_of(found), given
 
 
-def _implausible(given: float, estimated: float) -> str | None:
+def implausible(given: float, estimated: float) -> str | None:
     """Say what speaks against a point spread, if anything does."""
     if not np.isfinite(given):
         return "through the given psf, too few cells see only pixels that the mosaic has"

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.labels.test_both import truth
 from tests.processes import run_script
 from tests.scenes import shared_scenes
 
@@ -131,6 +132,57 @@ def test_methods_share_one_queue_that_starts_with_the_longest(
     again = runs.run_missing(*asked)
     assert len(begun) == 6
     assert [float(each["PSNR"]) for each in again["linear"]] == [6, 4]
+
+
+def test_a_method_is_held_against_each_published_figure_there_is(
+    toy: dict[str, str], tmp_path: Path
+) -> None:
+    data, figures = tmp_path / "data", tmp_path / "notes" / "reference_results"
+    data.mkdir()
+    figures.mkdir(parents=True)
+    (tmp_path / "scenes.py").rename(data / "scenes.py")
+    table = "scene,psf,ratio,msi_bands,PSNR,SAM\n"
+    one, two = "one,delta,4,4,10.0,9.0\n", "two,delta,4,4,90.0,9.0\n"
+    (figures / "reference_on_shared_scenes.csv").write_text(table + one + two)
+    (figures / "reference_on_shared_scenes_morph.csv").write_text(
+        table + one + one.replace("4,4", "8,1")
+    )
+    told = run(
+        toy | {"LIFT_XR_DATA": str(data)},
+        *("against_published.py", "--method", "bicubic", "--seeds", "1"),
+    )
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in told.splitlines()
+        if line.startswith(("| one", "| two"))
+    ]
+    assert rows[0][:6] == ["one", "delta", "4", "4", "10.00 / 9.00", "10.00 / 9.00"]
+    assert rows[1][:6] == ["two", "delta", "4", "4", "90.00 / 9.00", "-"]
+    psnr = [float(row[6].split(" / ")[0]) for row in rows]
+    lift, morph = re.findall(r"mean PSNR difference ([-+.\d]+) dB, ahead on 1;", told)
+    assert float(lift) == pytest.approx(sum(psnr) / 2 - 50, abs=0.01)
+    assert float(morph) == pytest.approx(psnr[0] - 10, abs=0.01)
+    assert "bicubic is ahead of both on 1 of the 1 rows that both have" in told
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_wrong_point_spreads_are_held_against_none(
+    toy: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("LIFT_XR_DATA", toy["LIFT_XR_DATA"])
+    wrong = import_module("wrong_psf")
+    monkeypatch.setattr(wrong, "load", lambda _: truth())
+    found = wrong.of_scene("one", ratio=4, method="linear", only=["right", "delta"])
+    assert found["right"][1]
+    assert found["right"][0] > found["msi"][0]
+    assert found["delta"] == found["msi"]  # which is refused, and the answer that of "msi"
+    wrong.report({"one": found, "two": found | {"delta": (found["msi"][0] - 0.2, True)}})
+    told = capsys.readouterr().out
+    assert "| delta | +0.00* | -0.20 | -0.20 | 1 of 2 |" in told
+    assert "by more than 0.1 dB: does not hold; the worst is -0.20 dB, delta" in told
+    wrong.report({"one": found})
+    assert "by more than 0.1 dB: holds" in capsys.readouterr().out
 
 
 def test_the_library_knows_no_scene_by_name() -> None:
