@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lift_xr
 from lift_xr import GridError, psf
-from lift_xr.agreement import look
+from lift_xr.agreement import implausible, look
 from lift_xr.footprint import Footprint
 from tests.scenes import WAVELENGTH, on_grid
 from tests.strategies import chunks
@@ -203,6 +203,15 @@ def test_a_wrong_point_spread_is_never_worse_than_none(wrong: str) -> None:
         known = fitted(psf=kernel / kernel.sum())
     found = lift_xr.predict(known, msi, hsi=hsi).to_numpy()
     assert error(found) < error(alone()) + 0.1
+
+
+@pytest.mark.parametrize(("left", "believed"), [(0.0105, True), (0.0115, False)])
+def test_a_given_point_spread_is_held_against_what_the_pair_itself_tells(
+    left: float, *, believed: bool
+) -> None:
+    said = implausible(left, 0.01)
+    assert (said is None) is believed
+    assert believed or "and 1.0% through the one that the pair itself tells" in str(said)
 
 
 def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:
