@@ -50,7 +50,7 @@ WORST = 0.25  # standard deviations of the scene that a point spread may leave u
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
 ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
 # Times what the estimated point spread leaves, for one that is given: right ones left up to 1.04 on
-# real scenes; at 1.15, a shift of a third of a cell already cost 0.3 dB.
+# real scenes; at 1.15, a shift of a third of a pixel already cost 0.3 dB.
 CONTRADICTED = 1.1
 
 
