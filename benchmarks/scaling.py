@@ -32,11 +32,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import dask
+import yaml
 from costs import alone, cpu_seconds, forget_peak, peak_mib
 from mosaic import Job, fit_on_part, write_mosaic
 
 import lift_xr
 
+ADVISED = Path(__file__).parents[1] / "examples" / "hpc" / "dask.yaml"
 CELLS = 64  # along the edge of the cube that the model is fitted on
 Found = dict[str, float]
 
@@ -131,10 +134,16 @@ def _job(chosen: argparse.Namespace, times: int, folder: Path) -> Job:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Any]:
+    """Workers that are set as ``examples/hpc/dask.yaml`` sets them."""
     from distributed import Client, LocalCluster
 
     settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(n_workers=workers, **settings) as cluster, Client(cluster) as client:
+    advised = yaml.safe_load(ADVISED.read_text())
+    with (
+        dask.config.set(dask.config.merge(dask.config.config, advised)),
+        LocalCluster(n_workers=workers, **settings) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 
