@@ -43,6 +43,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
 PARTS = 4
 BEGUN = 0.05  # seconds between the beginning of a shard and its reading
+TASK = 0.2  # seconds that a task takes about, with these: a kill comes anywhere within
 SHARD, LOOK, OTHER = "shard", "look", "other"  # what a task reads, as the diary calls it
 Index = tuple[int, ...]
 Flight = set[Index]
@@ -148,11 +149,14 @@ def fused(place: Place) -> xr.DataArray:
     return lift_xr.predict(model, msi.copy(data=noted), device="cpu")
 
 
-def await_a_start(place: Place, pid: int | None, alive: Callable[[], bool]) -> None:
-    """Wait until a process begins one more shard, or ends."""
+def await_a_start(
+    place: Place, pid: int | None, alive: Callable[[], bool], *, moment: float
+) -> None:
+    """Wait until a process begins one more shard, or ends; then for some part of a task's time."""
     before = len(place.started_by(pid or 0))
     while alive() and len(place.started_by(pid or 0)) == before:
         time.sleep(BEGUN / 20)
+    time.sleep(moment % TASK)
 
 
 def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
@@ -172,7 +176,7 @@ def kill_whole_run(place: Place, moment: float) -> Flight | None:
     process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
     process.start()
     process.join(moment)
-    await_a_start(place, process.pid, process.is_alive)
+    await_a_start(place, process.pid, process.is_alive, moment=moment)
     in_time = process.is_alive()
     process.kill()
     process.join()
@@ -189,7 +193,7 @@ def kill_one_part(place: Place, moment: float, *, which: int) -> Flight | None:
         each.start()
     killed = parts[which % PARTS]
     killed.join(moment)
-    await_a_start(place, killed.pid, killed.is_alive)
+    await_a_start(place, killed.pid, killed.is_alive, moment=moment)
     in_time = killed.is_alive()
     killed.kill()
     killed.join()
@@ -216,7 +220,7 @@ def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> Flig
     def kill() -> None:
         if not over.wait(moment):  # and if it ends meanwhile, there is nothing in flight
             pid = pids[which % 2]
-            await_a_start(place, pid, lambda: not over.is_set())
+            await_a_start(place, pid, lambda: not over.is_set(), moment=moment)
             os.kill(pid, 9)
             left.append(place.started_by(pid) - place.done())
 

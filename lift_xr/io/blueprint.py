@@ -92,8 +92,10 @@ class Blueprint:
             "inputs": self.inputs,
             "device": self.device,
         }
-        if self.product is not None and self.model is not None:
-            told |= {"model": self.model.digest, "address": self.address}
+        if self.model is not None:
+            told["model"] = self.model.digest
+        if self.product is not None:
+            told["address"] = self.address
         if self.product is not None and self.beside is not None:
             told["beside"] = {"ratio": self.beside.ratio, "offset": list(self.beside.offset)}
         return told

@@ -52,7 +52,8 @@ def forget_lost(store: Any, passes: Sequence[Pass]) -> int:
     if lost:
         warn_user(
             f"{store} lacks {len(lost)} of the files that its run wrote, such as {lost[0]}: they "
-            "are missing or empty, and are written again. Where something removes old files, as on "
+            "are missing or empty. Each is written again by the part it belongs to, when that is "
+            "run again, or by a run that is no part. Where something removes old files, as on "
             "disks for scratch, write to another place, or finish before it does"
         )
     return len(lost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -15,8 +16,10 @@ import zarr
 from zarr.storage import MemoryStore
 
 import lift_xr
+from lift_xr.errors import LayoutError
 from lift_xr.io import open_scene, write_zarr
 from lift_xr.io.store import ABOUT
+from lift_xr.models import Model
 from tests.doors.test_resume import files_of
 from tests.pixels.test_kernel import block_of
 from tests.pixels.test_model_file import model
@@ -219,3 +222,18 @@ def test_metadata_of_the_second_version_is_not_read(tmp_path: Path) -> None:
 def test_a_store_without_its_model_still_opens(store: Path) -> None:
     shutil.rmtree(store / "model")
     assert open_scene(store).shape == (5, 40, 40)
+
+
+def test_a_run_that_is_refused_leaves_the_model_of_the_one_that_began(tmp_path: Path) -> None:
+    other = replace(model(), arrays={**model().arrays, "range": np.array([0.0, 2.0])})
+
+    def bare(fitted: Model) -> xr.DataArray:  # attributes that tell of the model are dropped
+        msi = on_grid(np.full((3, 40, 40), 0.5, "float32")).assign_attrs(units="1")
+        return lift_xr.predict(fitted, msi).drop_attrs(deep=False).assign_attrs(units="1")
+
+    place = tmp_path / "fused.zarr"
+    written(bare(model()), place, part=(1, 2))
+    with pytest.raises(LayoutError, match="model is"):
+        written(bare(other), place, resume=True)
+    written(bare(model()), place, resume=True)
+    assert lift_xr.load_model(place).digest == model().digest
