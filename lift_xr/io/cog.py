@@ -23,7 +23,9 @@ from rasterio.windows import Window
 from lift_xr.bands import shortened
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.grid import Grid
+from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.coding import Coding, Image, expect_dtype, find_coding
+from lift_xr.io.cores import cores
 from lift_xr.progress import bar
 from lift_xr.scene import expect_scene
 from lift_xr.unmix import ABUNDANCE, as_scene
@@ -186,10 +188,11 @@ def _nearest(scene: xr.DataArray, wavelength: float) -> int:
 def _write_windows(image: Image, path: Path, coding: Coding, *, show: bool) -> None:
     """Compute the blocks into a plain GeoTIFF, as many at a time as there are cores."""
     windows = list(_windows(image.chosen.data.chunks))
-    at_once = os.cpu_count() or 1
+    at_once = cores()
     with (
         rasterio.open(path, "w", **_profile(image.chosen, coding)) as target,
         bar("exporting", total=len(windows), show=show) as advance,
+        one_codec_at_a_time(),
     ):
         _describe(target, image.chosen, coding)
         for done in range(0, len(windows), at_once):
@@ -263,5 +266,5 @@ def _reorder(tiled: Path, cog: Path, *, overviews: bool) -> None:
         overviews="auto" if overviews else "none",
         overview_resampling="average",
         bigtiff="if_safer",
-        num_threads="all_cpus",
+        num_threads=str(cores()),
     )

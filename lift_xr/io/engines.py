@@ -27,6 +27,7 @@ from dask.optimization import cull
 from dask.utils import ensure_dict
 
 from lift_xr.io.allocator import give_back, settle
+from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.cores import SharedCores, cores, shared_cores
 from lift_xr.laps import laps
 from lift_xr.workers import find_client
@@ -222,7 +223,7 @@ def _run_alone(
     """
     settle()
     start, value = time.perf_counter(), 0
-    with laps() as spent:
+    with laps() as spent, one_codec_at_a_time():  # while it reads, too
         if done is None or not done(key[1:]):
             known = {each: DataNode(each, value) for each, value in zip(given, values, strict=True)}
             found: Any = execute_graph({**inner, **known}, keys=[key])

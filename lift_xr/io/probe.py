@@ -16,6 +16,7 @@ import zarr.storage
 
 from lift_xr.blocks import Lifted, Prior, is_per_pixel, lift_blocks
 from lift_xr.io.blueprint import Blueprint
+from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import create, paths_written
 from lift_xr.io.shards import Index, Target, write_block, write_lifted
 from lift_xr.laps import laps
@@ -69,7 +70,8 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
     """
     forgets = forget_peak()
     before = of_this_process()
-    index, window, read = _window(lifted, each)
+    with one_codec_at_a_time():
+        index, window, read = _window(lifted, each)
     prior = _prior_under(lifted, each, index)
     _lift(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
     contents: dict[str, Any] = {}
@@ -78,7 +80,7 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
     create(blueprint, store)
     # A name of its own: arrays are kept open by the name of their place, this one's must not be.
     target = replace(Target.of(store, blueprint.run, each, blueprint), place=uuid.uuid4().hex)
-    with laps() as spent:
+    with laps() as spent, one_codec_at_a_time():
         _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))
     contents.clear()

@@ -14,7 +14,6 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from lift_xr.blocks import Lifter, lift_block
 from lift_xr.encode import Encoded, encode_block
 from lift_xr.io.blueprint import Blueprint
-from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import (
     as_store,
     files_written,
@@ -115,11 +114,10 @@ def _with_strip(
 
 def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndarray:
     expect_still(target.store, target.run)
-    with one_codec_at_a_time():
-        written, sums = _write_levels(encoded.codes, target, block_id)
-        with lap("write"):
-            sums |= _write(encoded.flags, target, flags_path(), 0, block_id)
-            _record(target, block_id, encoded.clipped, sums)
+    written, sums = _write_levels(encoded.codes, target, block_id)
+    with lap("write"):
+        sums |= _write(encoded.flags, target, flags_path(), 0, block_id)
+        _record(target, block_id, encoded.clipped, sums)
     return _told(block_id, written + encoded.flags.nbytes)
 
 
@@ -143,10 +141,9 @@ def is_written(index: Index, *, target: Target) -> bool:
 def write_overview(target: Target, block_id: Index) -> np.ndarray:
     """Halve what the last level of the pass before holds, and write it and its own overviews."""
     expect_still(target.store, target.run)
-    with one_codec_at_a_time():
-        written, sums = _write_levels(_read_half(target, block_id), target, block_id)
-        with lap("write"):
-            _record(target, block_id, 0, sums)
+    written, sums = _write_levels(_read_half(target, block_id), target, block_id)
+    with lap("write"):
+        _record(target, block_id, 0, sums)
     return _told(block_id, written)
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from zarr.abc.store import Store
 
 from lift_xr.errors import LayoutError
+from lift_xr.io.codecs import a_codec_a_core
 from lift_xr.io.create import as_store
 from lift_xr.io.embed import holds_model, read_model
 from lift_xr.io.inventory import (
@@ -133,7 +134,7 @@ def verify(
     if not faults.of("metadata") and any(each is not None for each in given.values()):
         asked = _questions(store, about(target) or {}, passes, device=device, **given)
     reader, drawn = Reader(target, passes, faults), list(_draw(passes, count, seed))
-    with bar("verifying", total=len(drawn), show=progress) as advance:
+    with bar("verifying", total=len(drawn), show=progress) as advance, a_codec_a_core():
         for done, (recorded, index) in enumerate(drawn, start=1):
             check_task(reader, recorded, index, asked)
             advance(done)

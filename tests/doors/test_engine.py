@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ import lift_xr
 from lift_xr import device, synthetic
 from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
-from lift_xr.io import engines, export, kind, open_scene, status, write_zarr
+from lift_xr.io import codecs, cog, engines, export, kind, open_scene, status, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.models import Model
 from tests.scenes import located, on_grid
@@ -401,6 +403,65 @@ def test_a_task_is_one_thread(tmp_path, city, model, pixels, monkeypatch):
         write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
     assert set(codecs) == {1}
     assert set(blas) == {1}
+
+
+class AtOnce:
+    """Counts the chunks that are coded at the same time, anywhere in this process."""
+
+    def __init__(self) -> None:
+        self.guard, self.now, self.most = threading.Lock(), 0, 0
+
+    def around(self, code: Any) -> Any:
+        """The same function of a codec, counted."""
+
+        def counted(codec: Any, *buffers: Any) -> Any:
+            with self.guard:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            time.sleep(0.001)  # so that those who may meet do
+            try:
+                return code(codec, *buffers)
+            finally:
+                with self.guard:
+                    self.now -= 1
+
+        return counted
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> AtOnce:
+    counting, blosc = AtOnce(), numcodecs.blosc.Blosc
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(blosc, name, counting.around(getattr(blosc, name)))
+    return counting
+
+
+def test_no_more_chunks_are_coded_at_once_than_there_are_tasks(tmp_path, city, model, at_once):
+    coded = zarr.codecs.BloscCodec()
+    tiles = {"chunks": (3, 16, 16), "compressors": (coded,)}
+    msi = city.msi.assign_coords(band=city.msi["band"].astype(object)).to_dataset(name="msi")
+    msi.to_zarr(tmp_path / "msi.zarr", consolidated=False, encoding={"msi": tiles})
+    fused = lift_xr.predict(model, open_scene(tmp_path / "msi.zarr", block=SHARD), device="cpu")
+    at_once.most = 0
+    with dask.config.set(scheduler="threads", num_workers=2):
+        write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
+    assert at_once.most in (1, 2)
+
+
+def test_verify_and_export_code_no_more_chunks_at_once_than_there_are_cores(
+    tmp_path, city, model, at_once, monkeypatch
+):
+    monkeypatch.setattr(codecs, "cores", lambda: 2)
+    monkeypatch.setattr(cog, "cores", lambda: 2)
+    fused = lift_xr.predict(model, city.msi, device="cpu")
+    store = write_zarr(fused, tmp_path / "s.zarr", shard=SHARD)
+    at_once.most = 0
+    assert lift_xr.verify(store, shards="all").ok
+    assert at_once.most in (1, 2)
+    at_once.most = 0
+    with dask.config.set(scheduler="threads", num_workers=2):
+        export(open_scene(store), tmp_path / "s.tif", bands=[1, 2, 3])
+    assert at_once.most in (1, 2)
 
 
 # --------------------------------------------------------------------------- what it says of itself
