@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pyproj
 import pytest
 import xarray as xr
 import zarr
+import zarr_cm
+from rio_tiler.experimental.zarr import GroupReader
 
 from lift_xr.errors import LayoutError
 from lift_xr.grid import Grid
@@ -25,6 +28,7 @@ from tests.scenes import cube, on_grid
 
 UTM = pyproj.CRS("EPSG:32615")
 HOUSTON = Grid(UTM, 272056.0, 3289689.0, 0.05, -0.05, 83440, 24040)
+WRITTEN = (1100, 61)  # pixels along y and x
 ODD = Grid(UTM, 1000.0, 2000.0, 2.0, -2.0, 53, 37)
 UUIDS = {
     "proj": "f17cb550-5864-4468-aeb7-f3180cfb622f",
@@ -171,14 +175,45 @@ def test_every_node_is_valid_by_the_schemas(grid, names):
         )  # and what is not followed
 
 
-def test_every_node_of_a_written_store_is_valid_by_the_schemas(tmp_path):
-    values = np.random.default_rng(0).random((2, 1100, 60), dtype="float32")
-    scene = on_grid(values).rio.write_crs(UTM).assign_attrs(units="1")
-    store = write_zarr(scene, tmp_path / "s.zarr", shard=256)
-    nodes = {
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three levels, as write_zarr leaves it, with nodata in one corner."""
+    values = np.random.default_rng(0).random((2, *WRITTEN), dtype="float32")
+    values[:, :2, :3] = np.nan
+    scene = on_grid(values, spacing=2.0, top=2000.0, left=1000.0)
+    scene = scene.rio.write_crs(UTM).assign_attrs(units="1")
+    with dask.config.set(scheduler="synchronous"):
+        return Path(write_zarr(scene, tmp_path_factory.mktemp("w") / "s.zarr", shard=256))
+
+
+def nodes_of(store: Path) -> dict[str, Any]:
+    """The metadata of every group and array."""
+    return {
         str(path.parent.relative_to(store)): json.loads(path.read_text())
         for path in store.rglob("zarr.json")
     }
+
+
+def test_every_node_of_a_written_store_is_valid_by_a_library_of_the_conventions(written):
+    rooms = {"proj": zarr_cm.proj, "spatial": zarr_cm.spatial, "multiscales": zarr_cm.multiscales}
+    checked = 0
+    for node in nodes_of(written).values():
+        for key in (key for key in rooms if _follows(node["attributes"], key)):
+            kind = node["node_type"]
+            getattr(rooms[key], f"validate_{kind}_metadata")(node)
+            checked += 1
+    assert checked == 2 * 9 + 1  # place and CRS of root, levels, quality and their arrays
+
+
+def test_the_library_sees_what_the_conventions_forbid(written):
+    node = nodes_of(written)["0/reflectance"]
+    node["attributes"]["spatial:transform"] = [1.0] * 5
+    with pytest.raises(ValueError, match="transform"):
+        zarr_cm.spatial.validate_array_metadata(node)
+
+
+def test_every_node_of_a_written_store_is_valid_by_the_schemas(written):
+    nodes = nodes_of(written)
     for path, node in nodes.items():
         assert wrong_in(node) == [], path
     told = {path for path, node in nodes.items() if _follows(node["attributes"], "spatial")}
@@ -342,7 +377,7 @@ def test_xarray_and_rioxarray_read_place_and_pixels_of_each_level(store, level, 
 
 
 def test_rioxarray_reads_place_from_the_conventions_alone(tmp_path):
-    reason = "needs rioxarray 0.22, the first to read proj: and spatial:"
+    reason = "needs rioxarray 0.22, the first to read proj: and spatial:; and so Python 3.12"
     pytest.importorskip("rioxarray._convention.zarr", reason=reason)
     told = convention_attrs(ODD, levels=2)
     bare = store_of(tmp_path / "s.zarr", told, crs=None)
@@ -352,8 +387,7 @@ def test_rioxarray_reads_place_from_the_conventions_alone(tmp_path):
 
 
 def test_rio_tiler_reads_place_overviews_and_nodata(store):
-    tiler = pytest.importorskip("rio_tiler.experimental.zarr", reason="needs rio-tiler 9.4")
-    with tiler.GroupReader(input=zarr.open_group(store, mode="r")) as source:
+    with GroupReader(input=zarr.open_group(store, mode="r")) as source:
         assert source.crs.to_epsg() == 32615
         assert tuple(source.bounds) == (1000, 1926, 1106, 2000)
         assert [each["name"] for each in source.list_variables()] == ["reflectance"]
@@ -371,3 +405,30 @@ def test_rio_tiler_reads_place_overviews_and_nodata(store):
         codes = np.ma.filled(fine.array, 65535)
         np.testing.assert_array_equal(codes == 65535, np.isnan(expected))
         np.testing.assert_allclose(codes * 1e-4, np.where(codes == 65535, 6.5535, expected))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_xarray_and_rioxarray_open_each_level_of_a_written_store(written, level):
+    found = xr.open_zarr(written, group=str(level), decode_coords="all").reflectance
+    step = 2.0 * 2**level
+    assert found.rio.crs.to_epsg() == 32615
+    assert tuple(found.rio.transform())[:6] == (step, 0, 1000, 0, -step, 2000)
+    assert found.shape[1:] == tuple(-(-size // 2**level) for size in WRITTEN)
+    assert found.rio.encoded_nodata == 65535
+    np.testing.assert_allclose(found, open_scene(written, level=level), rtol=1e-6)
+
+
+def test_rio_tiler_opens_a_written_store_with_its_overviews(written):
+    with GroupReader(input=zarr.open_group(written, mode="r")) as source:
+        assert source.crs.to_epsg() == 32615
+        height, width = WRITTEN
+        assert tuple(source.bounds) == (1000, 2000 - 2 * height, 1000 + 2 * width, 2000)
+        overviews = source.get_group_metadata()["arrays"]["reflectance"]
+        assert [(each["height"], each["width"]) for each in overviews] == list(levels(written))
+        small = source.preview(variables="reflectance", max_size=275)
+    assert small.crs.to_epsg() == 32615
+    coarse = open_scene(written, level=2).to_numpy()
+    codes = np.ma.filled(small.array, 65535)
+    packing = zarr.open_array(written, path="2/reflectance", mode="r").attrs
+    values = codes * packing["scale_factor"] + packing["add_offset"]
+    np.testing.assert_allclose(np.where(codes == 65535, np.nan, values), coarse, rtol=1e-6)
