@@ -1,9 +1,11 @@
 """Fuse a mosaic as large as Houston's, 83440 x 24040 pixels and 50 bands, and say what it took.
 
     python benchmarks/houston.py --shards 8
+    python benchmarks/houston.py --shards 8 --file
     python benchmarks/houston.py --full --store houston.zarr --keep pyramid
 
 The scene is made up, and its mosaic is painted where it is read: that is what "read" means here.
+With ``--file`` the tiles under the shards are painted into a Zarr store before, and read from it.
 With ``--shards`` some shards, spread over the mosaic, are written as one of many parts writes them;
 then their steps are run by themselves on the same blocks, each as parallel as the run was. With
 ``--full`` everything is written: a run that was stopped goes on where it was when the same command
@@ -26,8 +28,10 @@ from typing import Any
 import numpy as np
 from costs import alone
 from discarding import attempts, discarded
-from mosaic import Job, fit_on_cube, fit_on_part, write_cube
+from mosaic import Job, fit_on_cube, fit_on_part, write_cube, write_mosaic
 from steps import STEPS, Index, Steps
+
+import lift_xr
 
 MEGA, GIGA = 1e6, 1e9
 CELLS = 256  # edge of the part of the cube that the model of a few shards is fitted on
@@ -46,6 +50,7 @@ def main() -> None:
             threads=chosen.threads,
             store=store,
             keep=chosen.keep if chosen.full else "all",
+            file=store.with_name(store.stem + "-msi.zarr") if chosen.file else None,
         )
         print(f"{job.scene()}\n{job.first_pass.tasks} shards, {job.threads} threads\n", flush=True)
         fit(job, chosen.cells or (None if chosen.full else CELLS))
@@ -53,6 +58,8 @@ def main() -> None:
             _note(job, "fuse", **alone(fuse_all, job))
             report_full(job)
         else:
+            if job.file is not None:
+                alone(write_mosaic, job, only=some(job, chosen.shards)[2])
             report_part(job, alone(fuse_some, job, chosen.shards, chosen.pairs))
 
 
@@ -79,24 +86,38 @@ def fuse_all(job: Job) -> dict[str, Any]:
 
 def fuse_some(job: Job, shards: int, pairs: int) -> dict[str, Any]:
     """Write some shards as a part of many, then their steps by themselves; several times."""
-    parts = max(1, job.first_pass.tasks // shards)
-    middle = parts // 2 + 1
-    indices = [*np.ndindex(job.first_pass.grid)][middle - 1 :: parts]
+    middle, parts, indices = some(job, shards)
     runs = []
     for _ in range(pairs):
         shutil.rmtree(job.store, ignore_errors=True)
         costs = job.write(part=(middle, parts))
-        stored = _bytes(job.store)
+        stored = {"bytes": _bytes(job.store), "files": _files(job.store)}
         steps = Steps(job, job.store).run(indices)
-        runs.append(costs.plain() | {"bytes": stored, "steps": steps.wall, "cpu_steps": steps.cpu})
-    return {"indices": indices, "runs": runs}
+        runs.append(costs.plain() | stored | {"steps": steps.wall, "cpu_steps": steps.cpu})
+    return {"indices": indices, "runs": runs} | foreseen(job)
+
+
+def some(job: Job, shards: int) -> tuple[int, int, list[Index]]:
+    """Find a part that has about so many shards, spread over the mosaic: ``(i, n)``, and which."""
+    parts = max(1, job.first_pass.tasks // shards)
+    middle = parts // 2 + 1
+    return middle, parts, [*np.ndindex(job.first_pass.grid)][middle - 1 :: parts]
+
+
+def foreseen(job: Job) -> dict[str, float]:
+    """What ``lift_xr.plan`` says of all shards: MiB that the process holds at most, and files."""
+    with job.in_threads():
+        model = lift_xr.load_model(job.model)
+        told = lift_xr.plan(job.msi(), model, shard=job.shard, probe=False, device="cpu")
+    return {"planned_mib": told.peak_memory / 2**20, "files": told.files}
 
 
 def report_part(job: Job, found: dict[str, Any]) -> None:
     """What some shards took, what their steps take by themselves, and what all would take."""
     runs = found["runs"]
     area = sum(_megapixels(job, index) for index in found["indices"])
-    wall, cpu, size = (median(run[name] for run in runs) for name in ("wall_s", "cpu_s", "bytes"))
+    names = ("wall_s", "cpu_s", "bytes", "files")
+    wall, cpu, size, files = (median(run[name] for run in runs) for name in names)
     print(f"{len(found['indices'])} shards, {area:.2f} Mpx, {len(runs)} times; medians\n")
     table(
         {
@@ -106,7 +127,9 @@ def report_part(job: Job, found: dict[str, Any]) -> None:
             "CPU s per Mpx": f"{cpu / area:.3f}",
             "peak memory, MiB": f"{max(run['peak_mib'] for run in runs):.0f}",
             "of it before the first shard": f"{min(run['base_mib'] for run in runs):.0f}",
+            "planned, MiB": f"{found['planned_mib']:.0f}",
             "stored, GB": f"{size / GIGA:.3f}",
+            "files": f"{files:.0f}",
         }
     )
     print("\nThe steps by themselves, on the same blocks\n\n| step | wall, s | CPU, s |")
@@ -122,7 +145,8 @@ def report_part(job: Job, found: dict[str, Any]) -> None:
     times = job.megapixels / area
     print(
         f"\nAll {job.first_pass.tasks} shards, by area: {times * wall / 3600:.2f} h of wall time, "
-        f"{times * cpu / 3600:.2f} h of CPU time, {times * size / GIGA:.0f} GB"
+        f"{times * cpu / 3600:.2f} h of CPU time, {times * size / GIGA:.0f} GB, "
+        f"up to {found['files']} files"
     )
 
 
@@ -148,7 +172,7 @@ def report_full(job: Job) -> None:
             "seconds spent checking": f"{sum(line['check_s'] for line in log.values()):.0f}",
             "shards dropped": f"{len(gone)}",
             "GB dropped": f"{sum(line['bytes'] for line in gone) / GIGA:.2f}",
-            "files kept": f"{sum(each.is_file() for each in job.store.rglob('*'))}",
+            "files kept": f"{_files(job.store)}",
             "GB kept": f"{_bytes(job.store) / GIGA:.2f}",
         }
     )
@@ -187,6 +211,10 @@ def _bytes(folder: Path) -> int:
     return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
+def _files(folder: Path) -> int:
+    return sum(each.is_file() for each in folder.rglob("*"))
+
+
 @contextmanager
 def _store(given: Path | None) -> Iterator[Path]:
     if given is not None:
@@ -204,6 +232,7 @@ def _arguments() -> argparse.Namespace:
     which.add_argument("--shards", type=int, default=8, help="measure about so many (default 8)")
     which.add_argument("--full", action="store_true", help="write all of them")
     parser.add_argument("--store", type=Path, help="where to; a temporary folder if not given")
+    parser.add_argument("--file", action="store_true", help="read the mosaic from a file")
     parser.add_argument("--keep", choices=("all", "pyramid", "sample"), default="all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=3, help="repetitions, with --shards")

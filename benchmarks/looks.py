@@ -6,14 +6,16 @@
 The picture is true colour, from the coarsest overview with 2,000 pixels along its longer side. The
 points lie in shards of full resolution that are on disk, for stores that dropped most of them.
 Every repetition opens the store anew or asks for another point; the first one is told apart,
-because it also loads code and fills caches.
+because it also loads code and fills caches. "Read from the disk": shards are dropped from the
+system's memory before each look.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,16 +45,22 @@ def main() -> None:
     )
     scene, others = opened(chosen.store), [*points_on_disk(chosen.store, chosen.repeats, seed=1)]
     tell("spectrum, store open", [lambda at=at: spectrum(scene, at) for at in others])
+    colder = [*points_on_disk(chosen.store, chosen.repeats, seed=2)]
+    asked = (lambda at=at: spectrum(scene, at) for at in colder)
+    tell("spectrum, store open, read from the disk", asked, before=lambda: forget(chosen.store))
     if chosen.picture is not None:
         from PIL import Image
 
         Image.fromarray((255 * image).astype("uint8")).save(chosen.picture)
 
 
-def tell(name: str, looks: list[Callable[[], Any]]) -> Any:
+def tell(
+    name: str, looks: Iterable[Callable[[], Any]], *, before: Callable[[], Any] = lambda: None
+) -> Any:
     """Time every look; one line of the table, and what the last one saw."""
     wall, cpu = [], []
     for look in looks:
+        before()
         start, spent = time.perf_counter(), time.process_time()
         seen = look()
         wall.append(1000 * (time.perf_counter() - start))
@@ -61,6 +69,15 @@ def tell(name: str, looks: list[Callable[[], Any]]) -> Any:
     rest = rest or [first]
     print(f"| {name} | {first:.0f} | {median(rest):.0f} | {max(rest):.0f} | {median(cpu):.0f} |")
     return seen
+
+
+def forget(store: Path) -> None:
+    """Have the system drop what it keeps in memory of the shards of full resolution."""
+    for each in (store / "0/reflectance/c").rglob("*"):
+        if each.is_file():
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def picture(store: Path, level: int) -> np.ndarray:

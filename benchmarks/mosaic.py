@@ -9,6 +9,7 @@ from typing import Any
 
 import dask
 import xarray as xr
+import zarr
 from costs import Costs, measured
 from discarding import Discarding
 
@@ -19,6 +20,7 @@ CUBE_SHARD = 256
 TILE = 512  # pixels; a common edge of the tiles of mosaics, and not of their shards
 PAINTED = 4 * TILE  # pixels painted together
 LEVELS_DROPPED = {"pyramid": 1, "sample": 2}
+Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ class Job:
         return self.store.with_name(self.store.stem + ending)
 
 
-def write_mosaic(job: Job) -> None:
-    """The mosaic as a person would have it: bytes in tiles, in a Zarr store; once, and kept."""
+def write_mosaic(job: Job, *, only: list[Index] | None = None) -> None:
+    """The mosaic as a person would have it: bytes in tiles, in a Zarr store; once, and kept.
+
+    With ``only``, the tiles under these shards and no others.
+    """
     assert job.file is not None
     if job.file.exists():
         return
@@ -127,11 +132,29 @@ def write_mosaic(job: Job) -> None:
     tiles = (msi.sizes["band"], *(min(TILE, size) for size in job.shape))
     job.file.parent.mkdir(parents=True, exist_ok=True)
     partial = job.file.with_suffix(".partial")
+    how: Any = {"mode": "w", "consolidated": False, "encoding": {"msi": {"chunks": tiles}}}
     with job.in_threads():
-        msi.to_dataset(name="msi").to_zarr(
-            partial, mode="w", consolidated=False, encoding={"msi": {"chunks": tiles}}
-        )
+        msi.to_dataset(name="msi").to_zarr(partial, compute=only is None, **how)
+        if only is not None:
+            _paint(job, msi, zarr.open_array(partial, path="msi", mode="r+"), only)
     partial.rename(job.file)
+
+
+def _paint(job: Job, msi: xr.DataArray, array: Any, indices: list[Index]) -> None:
+    """Fill the tiles under some shards."""
+    for index in indices:
+        window: list[slice] = [slice(None)]
+        for (start, stop), size in zip(job_window(job, index), job.shape, strict=True):
+            window.append(slice(start // TILE * TILE, min(-(-stop // TILE) * TILE, size)))
+        array[tuple(window)] = msi.data[tuple(window)].compute()
+
+
+def job_window(job: Job, index: Index) -> list[tuple[int, int]]:
+    """The rows and the columns of one shard: where they begin and end."""
+    return [
+        (place * job.shard, min((place + 1) * job.shard, size))
+        for place, size in zip(index[-2:], job.shape, strict=True)
+    ]
 
 
 def write_cube(job: Job) -> Costs:

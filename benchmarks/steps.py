@@ -12,13 +12,15 @@ from zlib import crc32
 import numpy as np
 import zarr
 from costs import cpu_seconds
-from mosaic import Job
+from mosaic import Job, job_window
 
 import lift_xr
+from lift_xr.blocks import lifted_from
 from lift_xr.encode import encode_block
 from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.overview import halve
 from lift_xr.packing import Packing
+from lift_xr.windows import windows
 
 STEPS = ("read", "maths", "quantise", "halve", "checksum", "codec and I/O")
 Index = tuple[int, ...]
@@ -32,9 +34,9 @@ class Steps:
 
     def __init__(self, job: Job, store: Path) -> None:
         self.job, self.model = job, lift_xr.load_model(job.model)
-        msi = job.scene().msi
-        self.msi = msi.data
-        self.scale = np.float32(msi.attrs["scale_factor"])
+        lifted = lifted_from(job.fused().data)
+        assert lifted is not None
+        self.msi = lifted.msi
         group: Any = zarr.open_group(store, mode="r+")
         count = len(job.first_pass.layouts)
         self.levels = [group[f"{level}/reflectance"] for level in range(count)]
@@ -69,8 +71,8 @@ class Steps:
         step("codec and I/O", self._write, indices, pyramids, flags)
 
     def _read(self, index: Index) -> np.ndarray:
-        block = self.msi.blocks[0, index[-2], index[-1]].compute(scheduler="synchronous")
-        return block.astype("float32") * self.scale
+        rows, columns = job_window(self.job, index)
+        return windows(self.msi, (rows,), (columns,)).compute(scheduler="synchronous")
 
     def _pyramid(self, codes: np.ndarray) -> list[np.ndarray]:
         levels = [codes]

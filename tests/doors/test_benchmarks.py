@@ -46,6 +46,15 @@ def test_some_shards_of_a_large_mosaic_tell_what_all_would_take(store: Path) -> 
     assert "2 shards, 0.00 Mpx, 1 times" in told
     assert "wall / (all steps): " in told
     assert "All 16 shards, by area: " in told
+    assert "| files | " in told
+    assert "| planned, MiB | " in told
+
+
+def test_some_shards_of_a_large_mosaic_are_read_from_a_file(tmp_path: Path) -> None:
+    some = ("--store", tmp_path / "h.zarr", "--shards", 2, "--pairs", 1, "--method", "linear")
+    assert "wall / (all steps): " in run("houston.py", *TOY, *some, "--file")
+    msi = open_scene(tmp_path / "h-msi.zarr")
+    assert (msi.isel(band=0) > 0).any()
 
 
 def test_a_large_mosaic_is_written_checked_and_dropped(store: Path) -> None:
@@ -54,6 +63,12 @@ def test_a_large_mosaic_is_written_checked_and_dropped(store: Path) -> None:
     assert "| shards checked as written | 16 |" in told
     assert "| shards dropped | 8 |" in told
     assert np.isfinite(open_scene(store)).sum() == 8 * 40 * 40 * 50  # the rest reads as nodata
+    assert run("looks.py", store, "--repeats", 2, "--least", 40).count("| spectrum, ") == 3
+
+
+def test_what_comes_before_the_first_read_is_timed() -> None:
+    told = run("planning.py", "--shape", 320, 160, "--repeats", 1)
+    assert len([line for line in told.splitlines() if line.startswith("|")]) == 5
 
 
 def test_time_and_memory_are_compared_over_areas(tmp_path: Path) -> None:
