@@ -62,7 +62,8 @@ def open_scene(
 
     A recipe that ``write_zarr(..., kind="recipe")`` wrote opens as what it makes. Pixels are lifted
     when asked for: one band takes the hidden layers and a row of the last, a spectrum one chunk of
-    the mosaic.
+    the mosaic. Models that look at the cube again, and mixtures under constraints, make all bands
+    of a pixel first.
 
     Parameters
     ----------

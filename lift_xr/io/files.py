@@ -7,6 +7,7 @@ would not miss, and finds it without decoding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from math import ceil
@@ -17,7 +18,7 @@ import numpy as np
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
-from zarr.storage import FsspecStore, WrapperStore
+from zarr.storage import FsspecStore, ObjectStore, WrapperStore
 
 from lift_xr.plan import Layout
 
@@ -105,17 +106,24 @@ def array_of_file(name: str) -> str:
     return name.removesuffix(CHUNKS) if name.endswith(CHUNKS) else name.split(f"{CHUNKS}/")[0]
 
 
-def listed(target: FsspecStore, folder: str) -> dict[str, dict[str, Any]]:
+def listed(target: Store, folder: str) -> dict[str, Mapping[str, Any]]:
     """Find the files below a folder in one go, and what the store tells of each; none if nothing.
 
     Asked anew: others write while this process remembers what it listed before.
     """
-    root = target.path.strip("/")
     with suppress(NotImplementedError, OSError):  # not every server lists what it has
-        target.fs.invalidate_cache()
-        found = sync(target.fs._find(f"{target.path}/{folder}", detail=True))
-        return {key.strip("/").removeprefix(f"{root}/"): told for key, told in found.items()}
+        if isinstance(target, FsspecStore):
+            return _listed_by_fsspec(target, folder)
+        if isinstance(target, ObjectStore):
+            return {each["path"]: each for some in target.store.list(folder) for each in some}
     return {}
+
+
+def _listed_by_fsspec(target: FsspecStore, folder: str) -> dict[str, Mapping[str, Any]]:
+    root = target.path.strip("/")
+    target.fs.invalidate_cache()
+    found = sync(target.fs._find(f"{target.path}/{folder}", detail=True))
+    return {key.strip("/").removeprefix(f"{root}/"): told for key, told in found.items()}
 
 
 def without_bands(layout: Layout) -> Layout:

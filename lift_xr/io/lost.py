@@ -21,7 +21,7 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.common import concurrent_map
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import LocalStore
 
 from lift_xr.io.create import as_store, index_within
 from lift_xr.io.files import ABSENT, CHUNKS, array_of_file, key_of_file, listed
@@ -88,11 +88,9 @@ def _there(target: Store, keys: Iterable[str]) -> set[str]:
     """Find those files that the store tells the size of, and tells quickly."""
     if isinstance(target, LocalStore):
         return {key for key in keys if _is_filled(Path(target.root) / key)}
-    if isinstance(target, FsspecStore):
-        folders = sorted({array_of_file(key) + CHUNKS for key in keys})
-        found = (each for folder in folders for each in listed(target, folder).items())
-        return {key for key, told in found if told.get("size")}
-    return set()
+    folders = sorted({array_of_file(key) + CHUNKS for key in keys})
+    found = (each for folder in folders for each in listed(target, folder).items())
+    return {key for key, told in found if told.get("size")}
 
 
 def _is_filled(path: Path) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.storage import FsspecStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.create import as_store
@@ -161,10 +160,7 @@ def _written(store: Any) -> Iterator[tuple[str, float]]:
                 if S_ISREG(told.st_mode):
                     yield each.name, told.st_mtime
         return
-    target = as_store(store)
-    if not isinstance(target, FsspecStore):
-        return
-    for key, known in listed(target, RECORD).items():
+    for key, known in listed(as_store(store), RECORD).items():
         if (moment := _moment(known)) is not None:
             yield key, moment
 

@@ -15,12 +15,13 @@ import dask
 import dask.array as da
 import numcodecs.blosc
 import numpy as np
+import obstore.store
 import pytest
 import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info
-from zarr.storage import FsspecStore, MemoryStore
+from zarr.storage import FsspecStore, MemoryStore, ObjectStore
 
 import lift_xr
 from lift_xr import device, synthetic
@@ -330,10 +331,12 @@ def elsewhere(place: str) -> Any:
         return f"memory://{id(object())}/s.zarr"
     if place == "fsspec":
         return FsspecStore.from_url(f"memory://{id(object())}/f.zarr")
+    if place == "objects":
+        return ObjectStore(obstore.store.MemoryStore())
     return {} if place == "dict" else MemoryStore()
 
 
-@pytest.mark.parametrize("place", ["url", "fsspec", "memory", "dict"])
+@pytest.mark.parametrize("place", ["url", "fsspec", "objects", "memory", "dict"])
 def test_stores_that_are_no_folders_are_written_resumed_read_and_exported(
     tmp_path, place, monkeypatch
 ):
@@ -346,7 +349,7 @@ def test_stores_that_are_no_folders_are_written_resumed_read_and_exported(
         write_zarr(burning, store, shard=32)
     found = status(store)
     assert (found.done, found.failing) == (8, 1)
-    if place in ("url", "fsspec"):  # which tell when an object was written
+    if place in ("url", "fsspec", "objects"):  # which tell when an object was written
         assert 0 <= found.eta < 600
         assert found.rate > 0
         assert 0 <= found.idle < 600
@@ -357,6 +360,7 @@ def test_stores_that_are_no_folders_are_written_resumed_read_and_exported(
     np.testing.assert_allclose(open_scene(store), values, atol=0.501e-4)
     with pytest.raises(LayoutError, match="already exists"):
         write_zarr(scene, store, shard=32)
+    assert lift_xr.verify(store, shards="all").ok
     export(open_scene(store), tmp_path / "s.tif", bands=None, progress=False)
     np.testing.assert_allclose(open_scene(tmp_path / "s.tif"), values, atol=0.501e-4)
     write_zarr(scene / 2, store, shard=32, overwrite=True)
@@ -369,7 +373,7 @@ def burn_last(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
     return block
 
 
-@pytest.mark.parametrize("place", ["url", "fsspec", "memory", "dict"])
+@pytest.mark.parametrize("place", ["url", "fsspec", "objects", "memory", "dict"])
 def test_no_memory_is_written_from_other_processes(place):
     with (
         dask.config.set(scheduler="processes"),

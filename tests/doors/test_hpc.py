@@ -213,7 +213,6 @@ def test_a_notebook_writes_with_the_workers_of_a_cluster(job: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_one_allocation_has_a_scheduler_a_client_and_workers(job: Path) -> None:
-    pytest.importorskip("dask_jobqueue", reason="needs dask-jobqueue: pip install lift-xr[hpc]")
     with ExitStack() as ranks:
         running = [
             ranks.enter_context(script("one_allocation.py", job, SLURM_PROCID=rank, SLURM_NTASKS=3))

@@ -444,7 +444,6 @@ def test_overwriting_deletes_no_folder_as_if_it_were_an_object():
 
 
 def test_an_object_store_in_memory_is_out_of_reach_of_other_processes(tmp_path):
-    pytest.importorskip("obstore", reason="needs obstore")
     from obstore.store import LocalStore
     from obstore.store import MemoryStore as InMemory
     from zarr.storage import ObjectStore
