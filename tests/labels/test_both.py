@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lift_xr
-from lift_xr import GridError, psf
-from lift_xr.agreement import implausible, look
-from lift_xr.footprint import Footprint
+from lift_xr import GridError, agreement, psf
+from lift_xr.agreement import Sight, agreeing, implausible, look
+from lift_xr.footprint import Footprint, Overlay
 from tests.scenes import WAVELENGTH, on_grid
 from tests.strategies import chunks
 
@@ -227,6 +227,25 @@ def test_a_given_point_spread_is_held_against_what_the_pair_itself_tells(
     said = implausible(left, 0.01)
     assert (said is None) is believed
     assert believed or "and 1.0% through the one that the pair itself tells" in str(said)
+
+
+@pytest.mark.parametrize("form", ["gaussian", "given"])
+def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    errors = {"bands_apart": 0.0, "bands_apart_by_chance": 0.0, "known_cells": 576, "kept": 0.97}
+    trained = {"network": model().lift.network, "gain": None, "refused": None, "learnt": True}
+    sight = Sight(Overlay(Footprint(KERNEL, RATIO), ()), None, {"form": form})
+    matrix = SRF.sample(truth()).to_numpy()
+    monkeypatch.setattr(agreement, "agree", lambda *_: (model().lift, errors))
+    made, told = agreeing(sight, trained, matrix)
+    assert told["consistency"] == "both"
+    assert made["network"] is model().lift
+    errors["kept"] = 0.99
+    with pytest.warns(UserWarning, match=r"became 'msi': .* 99\.0% of its squared error remain"):
+        made, told = agreeing(sight, trained, matrix)
+    assert told["consistency"] == "msi"
+    assert made is trained
 
 
 def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:
