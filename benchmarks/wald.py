@@ -148,10 +148,8 @@ def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
     print(
         f"the worst row is the least difference of PSNR from {BASELINE}. lift_s is CPU seconds for"
     )
-    print(
-        "a million pixels, their scene's edges and all; peak_mib is what training and lifting held"
-    )
-    print("above what scene and libraries held before.")
+    print("a million pixels, of which small scenes spend most on what any task costs; peak_mib is")
+    print("what training and lifting held above what scene and libraries held before.")
 
 
 def print_groups(rows: list[dict], found: dict[str, list[dict]], name: str) -> None:
