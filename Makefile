@@ -12,7 +12,7 @@ help:
 	@echo "make test-all  with the slow tests"
 	@echo "make check     ruff and mypy"
 	@echo "make fix       format, and mend what ruff can"
-	@echo "make bench     the benchmarks whose figures are in benchmarks/RESULTS.md"
+	@echo "make bench     the shorter benchmarks; benchmarks/RESULTS.md has the commands of all"
 	@echo "make examples  run every example"
 	@echo "make setup     the virtual environment with everything"
 	@echo "make clean     remove what the other words made"

@@ -56,7 +56,7 @@ def by_row(rows: list[dict], psnr: Psnr, baseline: str, ceiling: str, path: Path
     others = [name for name in psnr if name not in (baseline, ceiling)]
     for colour, marker, name in zip(COLOURS, MARKERS, others, strict=False):
         gain = (psnr[name] - psnr[baseline])[order]
-        axes.scatter(gain, places, 16, colour, marker, label=name, zorder=3)
+        axes.scatter(gain, places, s=16, c=colour, marker=marker, label=name, zorder=3)
     axes.axvline(0, color=INK, linewidth=1, zorder=2)
     axes.set_yticks(places, [label(rows[k]) for k in order])
     axes.set_ylim(-0.8, len(rows) - 0.2)

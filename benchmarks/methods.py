@@ -22,7 +22,9 @@ import lift_xr
 from lift_xr.baselines import bicubic
 from lift_xr.given import Consistency
 from lift_xr.kernel import DenseNetwork
+from lift_xr.kriging import SIDE
 from lift_xr.models import METHODS, Pairs
+from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
 from lift_xr.training import Adam, WarmCosine, reproducible, to_tensor, train
 from lift_xr.unmixing import Constraint
@@ -81,18 +83,46 @@ def fitted(
     model = lift_xr.fit(
         hsi, case.srf, msi=msi, method=method, harmonize="none", progress=False, **settings
     )
-    # An all-zero matrix is a part that this method does not have; the response is folded into
-    # what mixes.
-    weights = [
-        array
-        for name, array in model.arrays.items()
-        if name.startswith("lift.") and name != "lift.srf" and array.any()
-    ]
     return Trained(
         lift=lambda: lift_xr.predict(model, msi, hsi=hsi, device="cpu").to_numpy(),
-        parameters=sum(array.size for array in weights),
-        flops=sum(2 * array.size for array in weights if array.ndim == 2),
+        parameters=sum(array.size for array in weights_of(model.lift)),
+        flops=flops_of(model.lift),
     )
+
+
+def weights_of(lift: Any) -> list[np.ndarray]:
+    """Arrays of a fitted value; not a response, which is folded into what mixes.
+
+    An all-zero matrix is a part that this method does not have.
+    """
+    return [array for name, array in lift.arrays().items() if name != "srf" and array.any()]
+
+
+def flops_of(lift: Any) -> int:
+    """Multiplications and additions for one pixel of the MSI; of a halo, none.
+
+    Two for each weight of a network. What looks at the cube again does besides, for a pixel, with
+    C components, B bands, M bands of the MSI, ratio r, and a footprint of S terms, each the product
+    of R rows and L columns:
+
+    - what the MSI and the components see of the lifted pixel, 2 (C + M) B;
+    - sums over footprints of these C + M planes and of one that counts pixels, columns first, which
+      leaves a cell of every r pixels, then rows: 2 (C + M + 1) S (L / r + R / r^2);
+    - the same of the cell, 2 (C + M) B / r^2;
+    - kriging from the 25 cells around, 2 * 25 C;
+    - what that means for the bands, 2 B C.
+
+    Weights of the kriging are solved once for each pattern of missing cells, and are not counted.
+    """
+    if not isinstance(lift, BackProjection):
+        return sum(2 * array.size for array in weights_of(lift) if array.ndim == 2)
+    mixed = lift.analysis.size + lift.srf.size
+    planes = len(lift.analysis) + len(lift.srf) + 1
+    down, along = (factor.size for factor in lift.footprint.factors)
+    sums = planes * (along / lift.ratio + down / lift.ratio**2)
+    kriged = SIDE**2 * len(lift.analysis)
+    per_pixel = mixed * (1 + 1 / lift.ratio**2) + sums + kriged + lift.synthesis.size
+    return flops_of(lift.network) + round(2 * per_pixel)
 
 
 def scenes_of(case: Case) -> tuple[xr.DataArray, xr.DataArray]:

@@ -108,6 +108,7 @@ def case(
     psf: str = "gaussian",
     axis: Axis = "papers",
     kernels: Kernels = "published",
+    msi_snr: float = MSI_SNR,
     hsi_seed: int = HSI_SEED,
     msi_seed: int = MSI_SEED,
 ) -> Case:
@@ -124,6 +125,8 @@ def case(
         takes the ``wavelength`` of the cube, which must cover the MSI's bands.
     kernels
         ``"published"``, or ``"right"``: an Airy pattern that is one, for example.
+    msi_snr
+        Noise of the MSI, in dB; the tables have one.
     hsi_seed, msi_seed
         Of the noise.
     """
@@ -146,12 +149,12 @@ def case(
     return Case(
         reference=reference,
         hsi=noisy(coarse, snr=HSI_SNR[ratio], seed=hsi_seed),
-        msi=noisy(colours, snr=MSI_SNR, seed=msi_seed),
+        msi=noisy(colours, snr=msi_snr, seed=msi_seed),
         srf=srf,
         wavelength=wavelength.astype("float64"),
         ratio=ratio,
         hsi_snr=HSI_SNR[ratio],
-        msi_snr=MSI_SNR,
+        msi_snr=msi_snr,
     )
 
 

@@ -10,6 +10,7 @@ import csv
 import multiprocessing
 import os
 import resource
+import subprocess
 import time
 import warnings
 from collections import Counter
@@ -27,12 +28,14 @@ import xarray as xr
 from methods import find, sees_hsi
 from real_scenes import RESULTS, scenes
 
+import lift_xr
+
 CASE = {"scene": "", "psf": "gaussian", "ratio": 4, "msi_bands": 4}
-PROTOCOL = {"axis": "papers", "kernels": "published"}
+PROTOCOL = {"axis": "papers", "kernels": "published", "msi_snr": published.MSI_SNR}
 KEY = (*CASE, *PROTOCOL)
 SCORES = ("PSNR", "SAM", "SSIM", "RMSE", "ERGAS", "UIQI")
-COSTS = ("training_s", "cpu_s", "parameters", "flops_per_pixel", "peak_mib")
-FIELDS = (*KEY, "seed", *SCORES, *COSTS, "note")
+COSTS = ("training_s", "cpu_s", "lift_s", "parameters", "flops_per_pixel", "peak_mib")
+FIELDS = (*KEY, "seed", *SCORES, *COSTS, "code", "note")
 Identity = tuple[str, ...]
 Results = dict[str, list[dict]]
 """By method, one for each row and seed."""
@@ -58,12 +61,15 @@ def run_missing(rows: list[dict], methods: Iterable[str], seeds: Iterable[int]) 
         place = f"{number[method]}/{len(missing[method])}"
         told = [f"{found[name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
         print(method, place, *identity(found), *told, found["note"], flush=True)
-    return {
+    found = {
         method: [
             done[identity(stands_for(row, method))] | {key: row[key] for key in KEY} for row in rows
         ]
         for method, done in known.items()
     }
+    if len(used := versions(found)) > 1:
+        print(f"Warning: these results are of {len(used)} versions of lift_xr: {', '.join(used)}")
+    return found
 
 
 def results_of(method: str) -> Path:
@@ -173,7 +179,33 @@ def measured_by(
         found = {"note": "its process ended"}
     child.join()
     empty = dict.fromkeys((*SCORES, *COSTS), float("nan"))
-    return {key: row[key] for key in (*KEY, "seed")} | {"note": "", **empty, **found}
+    kept = {key: row[key] for key in (*KEY, "seed")} | {"code": code(), "note": ""}
+    return kept | empty | found
+
+
+@lru_cache(maxsize=1)
+def code() -> str:
+    """The commit that changed ``lift_xr`` last, and a plus if it has changed since.
+
+    A dash where git does not know: one copy cannot be told from another.
+    """
+    folder = Path(lift_xr.__file__).parent
+    try:
+        last = told_by("git", "-C", str(folder), "log", "-1", "--format=%h", "--", ".")
+        changed = told_by("git", "-C", str(folder), "status", "--porcelain", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return "-"
+    return f"{last}{'+' if changed else ''}" if last else "-"
+
+
+def told_by(*command: str) -> str:
+    """What a command prints, without the blanks around it."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def versions(found: Results) -> list[str]:
+    """Which ``lift_xr`` the results are of; those of before it was written down are unknown."""
+    return sorted({each.get("code") or "unknown" for results in found.values() for each in results})
 
 
 def answer(reply: Connection, row: dict, method: str, seed: int) -> None:
@@ -187,7 +219,7 @@ def answer(reply: Connection, row: dict, method: str, seed: int) -> None:
 
 
 def measured(row: dict, method: str, seed: int) -> dict[str, float]:
-    """Scores and costs of one result."""
+    """Scores and costs of one result; ``lift_s`` is CPU seconds for a million pixels."""
     case = published.case(
         load(row["scene"]),
         ratio=int(row["ratio"]),
@@ -195,6 +227,7 @@ def measured(row: dict, method: str, seed: int) -> dict[str, float]:
         psf="delta" if row["psf"] == "any" else row["psf"],
         axis=row["axis"],
         kernels="published" if row["kernels"] == "any" else row["kernels"],
+        msi_snr=float(row["msi_snr"]),
     )
     before = forget_peak()
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -205,9 +238,19 @@ def measured(row: dict, method: str, seed: int) -> dict[str, float]:
         "parameters": trained.parameters,
         "flops_per_pixel": trained.flops,
     }
+    start_cpu = time.process_time()
     lifted = trained.lift()
+    spent = time.process_time() - start_cpu
     costs["peak_mib"] = peak_mib() - before
+    costs["lift_s"] = spent * 1e6 / case.reference[0].size
+    expect_finite(lifted)
     return {**published.scores(lifted, case.reference), **costs}
+
+
+def expect_finite(lifted: published.Floats) -> None:
+    """Refuse values that the scores, which leave missing pixels out, would forgive."""
+    if wrong := int((~np.isfinite(lifted)).sum()):
+        raise ValueError(f"{wrong:,} of {lifted.size:,} lifted values are not finite")
 
 
 def forget_peak() -> float:

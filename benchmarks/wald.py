@@ -5,9 +5,11 @@
     python benchmarks/wald.py --psf all                 # the papers' whole grid: days on two cores
     python benchmarks/wald.py sin+both linear --quick   # other methods, see methods.py
     python benchmarks/wald.py --axis own --kernels right
+    python benchmarks/wald.py --msi-snr 30              # another MSI noise than the recipe assumes
 
 Every result is kept in ``benchmarks/results/<method>.csv`` and not computed again; after a change
-of a method, delete its file or say ``--fresh``. `oracle` is the network of `sin` trained on the
+of a method, delete its file or say ``--fresh``; a table of results that different versions of the
+library made says so. `oracle` is the network of `sin` trained on the
 truth, the ceiling of all methods that lift one pixel at a time; `bicubic` is the cube alone.
 Figures go beside the results.
 """
@@ -72,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scene", nargs="+", help="only these scenes")
     parser.add_argument("--axis", default="papers", choices=get_args(published.Axis))
     parser.add_argument("--kernels", default="published", choices=get_args(published.Kernels))
+    parser.add_argument("--msi-snr", type=float, default=published.MSI_SNR, help="in dB")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--fresh", nargs="+", default=[], help="forget these methods' results")
     chosen = parser.parse_args()
@@ -90,7 +93,7 @@ def wanted_rows(chosen: argparse.Namespace) -> list[dict]:
     if chosen.case:
         grid = tuple(tuple(map(int, case.split(","))) for case in chosen.case)
     kernels = psfs.names() if "all" in chosen.psf else chosen.psf
-    protocol = {"axis": chosen.axis, "kernels": chosen.kernels}
+    protocol = {key: getattr(chosen, key) for key in PROTOCOL}
     rows = [
         dict(zip(CASE, (name, psf, *case), strict=True)) | protocol
         for psf in kernels
@@ -143,9 +146,10 @@ def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"\n{len(rows)} rows. The gap lies between the mean PSNR of {BASELINE} and of {CEILING};")
     print(
-        f"the worst row is the least difference of PSNR from {BASELINE}. peak_mib is what training"
+        f"the worst row is the least difference of PSNR from {BASELINE}. lift_s is CPU seconds for"
     )
-    print("and lifting held above what scene and libraries held before.")
+    print("a million pixels, of which small scenes spend most on what any task costs; peak_mib is")
+    print("what training and lifting held above what scene and libraries held before.")
 
 
 def print_groups(rows: list[dict], found: dict[str, list[dict]], name: str) -> None:

@@ -211,9 +211,9 @@ def agreeing(
             sight.overlay.places,
         )
     told = sight.about | errors
-    # What was learnt was held against the cells before it was, through the same point spread.
-    known = trained["learnt"] and made is not None and told["form"] != "given"
-    refused = None if known else objection(made, errors)
+    # Also where the mosaic was learnt from, though the first round was held against the cells too:
+    # none of eleven real cases is refused, the nearest keeps 94 % where 98 are allowed.
+    refused = objection(made, errors)
     if refused is not None:
         return trained, _fallen_back(refused.reason, told)
     return {**trained, "network": made}, {"consistency": "both", "agreement": told}

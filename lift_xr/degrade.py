@@ -84,6 +84,10 @@ def degrade(
     -----
     Wald, Ranchin and Mangolini 1997.
 
+    The response is sampled at the wavelengths of ``truth``. The published tables spread the bands
+    evenly over the range of the MSI whatever they are of, which would be wrong of one's own data,
+    so it is no option here; ``benchmarks/published.py`` does it, to be compared with them.
+
     Examples
     --------
     >>> truth = xr.DataArray(np.ones((2, 8, 8), "float32"), dims=("band", "y", "x"))

@@ -41,6 +41,14 @@ from lift_xr.cli.talk import connected, say
     is_flag=True,
     help="The formulas behind the published tables, where airy, gabor and kolmogorov are others.",
 )
+@click.option(
+    "--boundary",
+    type=click.Choice(["renormalise", "zero"]),
+    default="renormalise",
+    show_default=True,
+    help="What lies beyond SCENE. renormalise: missing pixels; zero: black, as in the published "
+    "tables, which darkens the borders.",
+)
 @click.option("--hsi-snr", metavar="DB", type=float, help="Noise of the cube.  [default: none]")
 @click.option("--msi-snr", metavar="DB", type=float, help="Noise of the mosaic.  [default: none]")
 @click.option(
@@ -77,6 +85,9 @@ def degrade(
 
     Wald's protocol. SCENE is hyperspectral: a Zarr store, a GeoTIFF or an ENVI file. Rows and
     columns beyond a multiple of the ratio are left out.
+
+    The response is sampled at SCENE's own wavelengths. The published tables assume others, spread
+    evenly over the mosaic's range: benchmarks/published.py does that, for those tables alone.
     """
     from lift_xr.degrade import degrade as degraded
     from lift_xr.degrade import normalise as normalised

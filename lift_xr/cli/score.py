@@ -12,6 +12,7 @@ from lift_xr.cli import options
 from lift_xr.metrics import Variant
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from rich.table import Table
 
@@ -70,7 +71,8 @@ def score(
 ) -> None:
     """Score ESTIMATE by six metrics against REFERENCE, or against the scenes it was made from.
 
-    RMSE, PSNR, SSIM, UIQI, ERGAS and SAM against a truth on the same grid. Without one, --msi and
+    RMSE, PSNR, SSIM, UIQI, ERGAS and SAM against a truth on the same grid, of which what lies
+    beyond ESTIMATE, as `lift-xr degrade` leaves it out, is left out too. Without one, --msi and
     --hsi tell how well ESTIMATE, seen again by the two sensors, agrees with what they saw; the
     mosaic's values are first made those of the cube if both are given, as `lift-xr fuse` does.
     Pixels without data are left out.
@@ -125,7 +127,9 @@ def _compare(
     made: dict[str, xr.Dataset] = {}
     told: dict[str, Any] = {}
     if reference is not None:
-        truth = open_scene(reference)
+        whole = open_scene(reference)
+        truth = _cut(whole, fused)
+        told |= {"cut": _told_cut(whole, truth)} if truth is not whole else {}
         ratio = ratio or _ratio_of(cube, fused)
         reflectance = truth.attrs.get("units") == "1" and variant == "textbook"
         data_range = data_range or (1.0 if reflectance else None)
@@ -140,6 +144,34 @@ def _compare(
         told |= {"psf": psf, "sigma": sigma}
     # One after the other: together, dask 2026.8 loses tasks that the three share.
     return {against: _values(each.compute()) for against, each in made.items()}, told
+
+
+def _cut(truth: xr.DataArray, fused: xr.DataArray) -> xr.DataArray:
+    """Cut the truth to the estimate's pixels, where these are some of its own, row for row.
+
+    What `degrade` makes of a scene ends at a multiple of the ratio, and so does all fused from it.
+    """
+    inside = {dim: _places(truth.indexes[dim], fused.indexes[dim]) for dim in ("y", "x")}
+    if None in inside.values() or all(truth.sizes[dim] == fused.sizes[dim] for dim in inside):
+        return truth
+    return truth.isel({dim: places for dim, places in inside.items() if places is not None})
+
+
+def _places(there: pd.Index, here: pd.Index) -> slice | None:
+    """Where the pixel centres of one lie among another's; None if not exactly, one after another.
+
+    What a file format's rounding does to a centre is no difference.
+    """
+    grain = abs(float(there[-1] - there[0])) / max(len(there) - 1, 1) / 1000
+    found = there.get_indexer(here, method="nearest", tolerance=grain)
+    first, last = int(found.min()), int(found.max())
+    in_order = first >= 0 and last - first == len(here) - 1 and bool((found[1:] > found[:-1]).all())
+    return slice(first, last + 1) if in_order else None
+
+
+def _told_cut(whole: xr.DataArray, part: xr.DataArray) -> str:
+    sizes = (" x ".join(str(each.sizes[dim]) for dim in ("y", "x")) for each in (part, whole))
+    return "{} of {} pixels (y, x)".format(*sizes)
 
 
 def _ratio_of(cube: xr.DataArray | None, fused: xr.DataArray) -> float | None:
@@ -228,6 +260,8 @@ def _told(value: float) -> str:
 def _remarks(told: dict[str, Any]) -> list[str]:
     """Say what the numbers stand on."""
     lines = []
+    if "cut" in told:
+        lines.append(f"REFERENCE cut to ESTIMATE: {told['cut']}.")
     if "variant" in told:
         peak = told["data_range"]
         lines.append(

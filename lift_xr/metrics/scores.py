@@ -75,6 +75,7 @@ def score(
             f"variant is {variant!r}; expected 'textbook' or 'sewar'. "
             "Leave it out unless you compare with the published tables"
         )
+    textbook.expect_ratio(ratio)  # in any variant, though "sewar" does not divide by it
     estimate, reference = expect_pair(estimate, reference)
     if variant == "sewar":
         found = _sewar(estimate.astype("float32"), reference.astype("float32"))
@@ -105,9 +106,7 @@ def _textbook(
         "psnr": textbook.decibels(error, top).mean("band"),
         "ssim": mean_of(sums, "ssim").mean("band"),
         "uiqi": mean_of(sums, "uiqi").mean("band"),
-        "ergas": 100
-        / textbook.expect_ratio(ratio)
-        * textbook.relative(error, mean_of(sums, "level")),
+        "ergas": 100 / ratio * textbook.relative(error, mean_of(sums, "level")),
         "sam": mean_over_bands(sums, "angle"),
     }
 

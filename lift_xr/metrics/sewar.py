@@ -1,7 +1,8 @@
-"""What the published tables compute: the metrics of the package sewar 0.4.6, and their own SAM.
+"""What the published tables compute: the metrics of the package sewar, and their own SAM.
 
 Facts from github.com/andrewekhalel/sewar (MIT) at c872e15 and github.com/ritikgshah/HyperBench
-(MIT), ``src/hyperbench/metrics``, at 359ee10.
+(MIT), ``src/hyperbench/metrics``, at 359ee10. What was read is 0.4.6; the tests hold it against
+0.4.10, which ``constraints.txt`` pins.
 """
 
 from __future__ import annotations

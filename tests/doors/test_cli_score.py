@@ -64,15 +64,73 @@ def test_degrade_says_what_it_wrote_and_writes_over_nothing(files: Files, tmp_pa
     assert run(*request, *places, "--overwrite").exit_code == 0
 
 
-def test_score_prints_what_the_library_computes(files: Files) -> None:
+@pytest.mark.parametrize("boundary", ["renormalise", "zero"])
+def test_degrade_takes_the_published_kernels(files: Files, tmp_path: Path, boundary: str) -> None:
+    protocol = {"psf": "airy", "sigma": 3.4, "half_width": 7, "hsi_snr": 30.0, "seed": 3}
+    made = run(
+        *("degrade", files["truth"], "--ratio", 4, "--srf", "rgb-camera", "--published"),
+        *(part for name, value in protocol.items() for part in (f"--{dashed(name)}", value)),
+        *("--boundary", boundary, "--quiet"),
+        *("--out-hsi", tmp_path / "hsi.zarr", "--out-msi", tmp_path / "msi.zarr"),
+    )
+    assert made.exit_code == 0, made.output
+    expected = lift_xr.degrade(
+        open_scene(files["truth"]),
+        **{"ratio": 4, "srf": "rgb-camera", "published": True, "boundary": boundary} | protocol,
+    )
+    for name, image in zip(("hsi", "msi"), expected, strict=True):
+        np.testing.assert_array_equal(open_scene(tmp_path / f"{name}.zarr"), image)
+
+
+def dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+@pytest.mark.parametrize("variant", ["textbook", "sewar"])
+@pytest.mark.parametrize("data_range", [None, 0.7])
+def test_score_is_what_the_library_computes(
+    files: Files, variant: str, data_range: float | None
+) -> None:
     truth, estimate = (open_scene(files[name]) for name in ("truth", "estimate"))
     truth = truth.sel(y=estimate.y, x=estimate.x)
-    for variant in ("textbook", "sewar"):
-        result = run("score", files["estimate"], files["estimate"], "--ratio", 4)
-        assert result.exit_code == 0, result.output
-        expected = lift_xr.score(estimate, estimate, ratio=4, data_range=1.0, variant=variant)
-        assert f"{float(expected.ssim):.4g}" in result.output
-    assert "peak of 1" in result.output
+    peak = ("--data-range", data_range) if data_range else ()
+    request = "score", files["estimate"], files["truth"], "--ratio", 8, "--variant", variant, *peak
+    result = run(*request, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)["truth"]
+    top = data_range or 1.0  # of reflectance
+    expected = lift_xr.score(estimate, truth, ratio=8, data_range=top, variant=variant)
+    assert len(expected) == 6
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(float(value), rel=1e-9), name
+    assert found["rmse"] > 0
+    shown = run(*request).output
+    assert f"{float(expected.psnr):.4g}" in shown
+    said = "published tables" if variant == "sewar" else f"with a peak of {top:g}"
+    assert said in shown
+
+
+def test_score_takes_the_chain_in_the_help_of_degrade_at_any_size(
+    files: Files, tmp_path: Path
+) -> None:
+    truth, estimate = (open_scene(files[name]) for name in ("truth", "estimate"))
+    assert (truth.sizes["y"], truth.sizes["x"]) == (33, 35)
+    shown = run("score", files["estimate"], files["truth"], "--ratio", 4)
+    assert shown.exit_code == 0, shown.output
+    assert "REFERENCE cut to ESTIMATE: 32 x 32 of 33 x 35 pixels (y, x)." in shown.output
+    expected = lift_xr.score(estimate, truth[:, :32, :32], ratio=4, data_range=1.0)
+    assert f"{float(expected.psnr):.4g}" in shown.output
+    equal = run("score", files["estimate"], files["estimate"], "--ratio", 4)
+    assert "cut to" not in equal.output
+    for name, other in {
+        "moved": truth.assign_coords(x=truth.x + 0.4),
+        "thinned": truth.isel(y=slice(None, None, 2)),
+        "less": truth[:, :30],
+    }.items():
+        write_zarr(other, tmp_path / f"{name}.zarr", dtype="float32", progress=False)
+        refused = run("score", files["estimate"], tmp_path / f"{name}.zarr", "--ratio", 4)
+        assert refused.exit_code == 2, refused.output
+        assert "GridError" in refused.output
 
 
 def test_score_as_json_is_the_library_to_the_last_digit(files: Files, tmp_path: Path) -> None:
@@ -102,6 +160,15 @@ def test_score_without_a_truth_holds_the_result_against_both_images(files: Files
     assert found["hsi"]["ergas"] == pytest.approx(float(expected.ergas))
     assert min(found["msi"]["correlation"]) > 0.99
     assert len(found["msi"]["band"]) == 3
+    wide = run(*request, "--hsi", files["hsi"], "--psf", "moffat", "--sigma", 3, "--json")
+    told = json.loads(wide.output)
+    expected = lift_xr.hsi_agreement(estimate, hsi, psf="moffat", sigma=3.0)
+    np.testing.assert_allclose(told["hsi"]["rmse"], expected.rmse)
+    assert not np.allclose(told["hsi"]["rmse"], found["hsi"]["rmse"])
+    matched = run(*request, "--hsi", files["hsi"], "--harmonize", "regression", "--json")
+    assert json.loads(matched.output)["harmonize"].startswith("regression")
+    plain = run(*request, "--hsi", files["hsi"], "--harmonize", "none", "--json")
+    assert json.loads(plain.output)["harmonize"].startswith("none")
     shown = run(*request)
     assert "RMSE R" in shown.output or "RMSE red" in shown.output, shown.output
     assert "radiometry: none: not asked for" in shown.output

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import runpy
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib import import_module
 from io import StringIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+from matplotlib.pyplot import imread
 
-from tests.labels.test_both import truth
+from lift_xr.models.sin import SinPaperRecipe
+from tests.labels.test_both import KERNEL, RATIO, fitted, truth
 from tests.processes import run_script
-from tests.scenes import shared_scenes
+from tests.scenes import shared_data, shared_scenes
 
 LIBRARY, BENCHMARKS = (
     Path(__file__).resolve().parents[2] / each for each in ("lift_xr", "benchmarks")
@@ -107,10 +112,7 @@ def test_any_method_runs_over_the_grid_and_is_not_run_twice(
 def test_methods_share_one_queue_that_starts_with_the_longest(
     toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    for key in ("LIFT_XR_DATA", "LIFT_XR_RESULTS"):
-        monkeypatch.setenv(key, toy[key])
-    runs = import_module("runs")
+    _, runs = benchmarks_over(toy, monkeypatch)
     begun: list[tuple[str, int]] = []
 
     def begin(method: str, row: dict) -> tuple[Connection, SimpleNamespace]:
@@ -132,6 +134,183 @@ def test_methods_share_one_queue_that_starts_with_the_longest(
     again = runs.run_missing(*asked)
     assert len(begun) == 6
     assert [float(each["PSNR"]) for each in again["linear"]] == [6, 4]
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_results_are_kept_by_protocol_and_seed_until_a_fresh_run_is_asked_for(
+    toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = "bicubic", "--scene", "one", "--case", "4,4", "--psf", "airy", "--seeds", "2"
+    protocol = "--axis", "own", "--kernels", "right", "--msi-snr", "30"
+    assert "axis own, kernels right, msi_snr 30.0." in run(toy, "wald.py", *options, *protocol)
+    path = tmp_path / "results" / "bicubic.csv"
+    kept = rows_of(path)
+    named = ("axis", "kernels", "msi_snr", "seed")
+    assert [[row[name] for name in named] for row in kept] == [
+        ["own", "right", "30.0", "0"],
+        ["own", "right", "30.0", "1"],
+    ]
+    assert all(float(row["lift_s"]) > 0 for row in kept)
+    assert re.fullmatch(r"-|[0-9a-f]{7,}\+?", kept[0]["code"])
+    path.write_text(path.read_text().replace(f"30.0,0,{kept[0]['PSNR']}", "30.0,0,77.0"))
+    changed = [line.rsplit(",", 2) for line in path.read_text().splitlines()]
+    changed[1][1] = "another"
+    path.write_text("".join(",".join(line) + "\n" for line in changed))
+    mean = (77 + float(kept[1]["PSNR"])) / 2
+    again = run_here(toy, "wald.py", *options, *protocol, patch=monkeypatch)
+    assert f"| one | airy | 4 | 4 | {mean:.2f} / " in again
+    assert "Warning: these results are of 2 versions of lift_xr: " in again
+    assert "another" in again
+    fresh = run(toy, "wald.py", *options, *protocol, "--fresh", "bicubic")
+    assert "bicubic 2/2" in fresh
+    assert "Warning" not in fresh
+    assert [row["PSNR"] for row in rows_of(path)] == [row["PSNR"] for row in kept]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["seed"])
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_the_gap_closed_and_the_worst_row_are_those_of_these_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    wald = import_module("wald")
+    psnr = {
+        wald.BASELINE: np.array([30.0, 32.0]),
+        "sin": np.array([31.7, 31.5]),
+        wald.CEILING: np.array([34.0, 34.0]),
+    }
+    # gains of +1.7 and -0.5 dB, the mean 0.6, in a gap of 4 and 2, the mean 3
+    assert wald.against(psnr, "sin") == ("20%", "-0.50")
+    assert wald.against(psnr, wald.CEILING) == ("100%", "+2.00")
+    assert wald.against(psnr, wald.BASELINE) == ("0%", "+0.00")
+    del psnr[wald.CEILING]
+    assert wald.against(psnr, "sin") == ("-", "-0.50")
+    del psnr[wald.BASELINE]
+    assert wald.against(psnr, "sin") == ("-", "-")
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_figures_are_drawn_with_the_baseline_and_the_ceiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    figures = import_module("figures")
+    cases = [(ratio, scene) for ratio in (4, 8, 16) for scene in ("one", "two")]
+    rows = [
+        {"scene": scene, "psf": "gaussian", "ratio": ratio, "msi_bands": 4}
+        for ratio, scene in cases
+    ]
+    low = np.linspace(30, 35, len(rows))
+    psnr = {"sin-paper": low, "sin": low + 1, "oracle": low + 3}
+    drawn = figures.draw(rows, psnr, baseline="sin-paper", ceiling="oracle", folder=tmp_path)
+    shapes = {path.name: imread(path).shape for path in drawn}
+    dpi = figures.STYLE["figure.dpi"]
+    tall = 1.2 + 0.19 * len(rows)
+    assert shapes["wald_rows.png"][:2] == pytest.approx((tall * dpi, 6.5 * dpi), abs=1)
+    assert shapes["wald_groups.png"][:2] == pytest.approx((3.3 * dpi, 3.5 * dpi), abs=1)
+    alone = figures.draw(
+        rows, {"sin": low}, baseline="sin-paper", ceiling="oracle", folder=tmp_path
+    )
+    assert [path.name for path in alone] == ["wald_groups.png"]
+    assert not list(figures.draw([], psnr, baseline="sin-paper", ceiling="oracle", folder=tmp_path))
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_the_ceiling_is_trained_on_the_truth_and_never_sees_the_cube(
+    toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods, runs = benchmarks_over(toy, monkeypatch)
+    monkeypatch.setattr(methods, "ORACLE_STEPS", 60)
+    row = runs.stands_for({"scene": "one", "psf": "airy", "ratio": 4, "msi_bands": 4}, "oracle")
+    assert (row["psf"], row["kernels"]) == ("any", "any")
+    found = runs.measured(row, "oracle", 0)
+    assert found["PSNR"] > 25
+    assert found["flops_per_pixel"] > 2 * (5 * methods.ORACLE_WIDTH**2)
+    case = runs.published.case(runs.load("one"), ratio=4, msi_bands=4, psf="delta")
+    lifted, blind = (
+        methods.oracle(each, 0).lift() for each in (case, replace(case, hsi=case.hsi * np.nan))
+    )
+    np.testing.assert_array_equal(lifted, blind)
+    assert found["PSNR"] == pytest.approx(runs.published.scores(lifted, case.reference)["PSNR"])
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_values_that_are_not_finite_are_refused_not_forgiven(
+    toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods, runs = benchmarks_over(toy, monkeypatch)
+
+    def holed(case: SimpleNamespace, seed: int) -> object:
+        lifted = case.reference + np.float32(0.1)
+        lifted[3, 5, 2 : 2 + seed] = np.nan
+        return methods.Trained(lift=lambda: lifted, parameters=0, flops=0)
+
+    monkeypatch.setitem(methods.REGISTERED, "holed", holed)
+    row = runs.PROTOCOL | {"scene": "one", "psf": "delta", "ratio": 4, "msi_bands": 4}
+    assert runs.measured(row, "holed", 0)["PSNR"] > 15
+    with pytest.raises(ValueError, match=r"2 of 15,680 lifted values are not finite"):
+        runs.measured(row, "holed", 2)
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_what_looks_at_the_cube_again_is_counted_whole(
+    toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods, _ = benchmarks_over(toy, monkeypatch)
+    lift = fitted(psf=KERNEL).lift
+    components, bands, seen, side = len(lift.reach), 13, 3, 13 + RATIO - 1
+    by_hand = {
+        "network": bands * seen,
+        "mixed": (components + seen) * bands * (1 + 1 / RATIO**2),
+        "footprints": (components + seen + 1) * side * (1 / RATIO + 1 / RATIO**2),
+        "kriging": 25 * components,
+        "synthesis": components * bands,
+    }
+    assert methods.flops_of(lift) == pytest.approx(2 * sum(by_hand.values()), abs=1)
+    assert methods.flops_of(lift.network) == 2 * by_hand["network"]
+
+
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_the_baseline_of_the_ablation_is_the_published_recipe(
+    toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods, runs = benchmarks_over(toy, monkeypatch)
+    ablation = import_module("ablation")
+    case = runs.published.case(runs.load("one"), ratio=4, msi_bands=4)
+    variant = ablation.VARIANTS[ablation.BASELINE]
+    ours = ablation.trained(case, 1, variant=variant, steps=40)
+    recipe = methods.fitted(case, 1, method=SinPaperRecipe(steps=40))
+    assert (ours.parameters, ours.flops) == (recipe.parameters, recipe.flops)
+    np.testing.assert_allclose(ours.lift(), recipe.lift(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_benchmark_stays_loaded")
+def test_sin_is_above_the_published_recipe_on_a_real_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"LIFT_XR_DATA": str(shared_data()), "LIFT_XR_RESULTS": "not written"}
+    methods, runs = benchmarks_over(data, monkeypatch)
+    case = runs.published.case(runs.load("samson"), ratio=8, msi_bands=4)
+    scores = {
+        name: runs.published.scores(methods.find(name)(case, 0).lift(), case.reference)
+        for name in ("sin", "sin-paper")
+    }
+    assert scores["sin"]["PSNR"] > scores["sin-paper"]["PSNR"] + 1  # 2.5 dB were measured
+    assert scores["sin"]["SAM"] < scores["sin-paper"]["SAM"]
+    assert scores["sin"]["ERGAS"] < scores["sin-paper"]["ERGAS"]
+
+
+def benchmarks_over(
+    environment: dict[str, str], patch: pytest.MonkeyPatch
+) -> tuple[ModuleType, ModuleType]:
+    """The modules ``methods`` and ``runs``, in this process."""
+    patch.syspath_prepend(BENCHMARKS)
+    for key in ("LIFT_XR_DATA", "LIFT_XR_RESULTS"):
+        patch.setenv(key, environment[key])
+    return import_module("methods"), import_module("runs")
 
 
 def test_a_method_is_held_against_each_published_figure_there_is(

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lift_xr
-from lift_xr import GridError, psf
-from lift_xr.agreement import implausible, look
-from lift_xr.footprint import Footprint
+from lift_xr import GridError, agreement, psf
+from lift_xr.agreement import Sight, agreeing, implausible, look
+from lift_xr.footprint import Footprint, Overlay
 from tests.scenes import WAVELENGTH, on_grid
 from tests.strategies import chunks
 
@@ -205,6 +205,21 @@ def test_a_wrong_point_spread_is_never_worse_than_none(wrong: str) -> None:
     assert error(found) < error(alone()) + 0.1
 
 
+@pytest.mark.parametrize("wrong", ["wide", "shifted"])
+def test_a_wrong_point_spread_that_is_believed_is_no_worse_than_none(wrong: str) -> None:
+    # They leave 1.08 and 1.06 times what the estimated one leaves; CONTRADICTED is 1.1.
+    y, x = np.mgrid[-8:9, -8:9]
+    sigma, down = {"wide": (2.3, 0.0), "shifted": (2.0, 0.2)}[wrong]
+    kernel = np.exp(-((y - down) ** 2 + x**2) / (2 * sigma**2))
+    hsi, msi = pair()
+    known = fitted(psf=kernel / kernel.sum())
+    assert known.about["consistency"] == "both"
+    assert known.about["agreement"]["form"] == "given"
+    found = lift_xr.predict(known, msi, hsi=hsi).to_numpy()
+    assert error(found) < error(alone()) + 0.1
+    assert error(found) < error(fused()) + 1.0  # which is 11 dB below that
+
+
 @pytest.mark.parametrize(("left", "believed"), [(0.0105, True), (0.0115, False)])
 def test_a_given_point_spread_is_held_against_what_the_pair_itself_tells(
     left: float, *, believed: bool
@@ -212,6 +227,25 @@ def test_a_given_point_spread_is_held_against_what_the_pair_itself_tells(
     said = implausible(left, 0.01)
     assert (said is None) is believed
     assert believed or "and 1.0% through the one that the pair itself tells" in str(said)
+
+
+@pytest.mark.parametrize("form", ["gaussian", "given"])
+def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    errors = {"bands_apart": 0.0, "bands_apart_by_chance": 0.0, "known_cells": 576, "kept": 0.97}
+    trained = {"network": model().lift.network, "gain": None, "refused": None, "learnt": True}
+    sight = Sight(Overlay(Footprint(KERNEL, RATIO), ()), None, {"form": form})
+    matrix = SRF.sample(truth()).to_numpy()
+    monkeypatch.setattr(agreement, "agree", lambda *_: (model().lift, errors))
+    made, told = agreeing(sight, trained, matrix)
+    assert told["consistency"] == "both"
+    assert made["network"] is model().lift
+    errors["kept"] = 0.99
+    with pytest.warns(UserWarning, match=r"became 'msi': .* 99\.0% of its squared error remain"):
+        made, told = agreeing(sight, trained, matrix)
+    assert told["consistency"] == "msi"
+    assert made is trained
 
 
 def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:

@@ -277,6 +277,21 @@ def test_missing_pixels_are_left_out(metric: Metric, settings: dict) -> None:
         np.testing.assert_allclose(lazy, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("data_range", [None, 1.0])
+@pytest.mark.parametrize("variant", ["textbook", "sewar"])
+def test_score_leaves_missing_pixels_out(variant: str, data_range: float | None) -> None:
+    estimate, reference = pair()
+    rows, columns = slice(0, 25), slice(5, 37)
+    inside = xr.zeros_like(reference[0], bool)
+    inside[rows, columns] = True
+    settings = {"ratio": 8, "variant": variant, "data_range": data_range}
+    expected = score(estimate[:, rows, columns], reference[:, rows, columns], **settings)
+    masked = estimate.where(inside, 1e6), reference.where(inside)
+    xr.testing.assert_allclose(score(*masked, **settings), expected, rtol=1e-6)
+    lazy = (each.chunk(y=6, x=5) for each in masked)
+    xr.testing.assert_allclose(score(*lazy, **settings), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("metric", "settings"), BOTH)
 def test_nothing_in_common_scores_nan(metric: Metric, settings: dict) -> None:
     estimate, reference = pair(16, 16)
@@ -353,10 +368,17 @@ def test_score_is_the_single_metrics() -> None:
     assert list(found) == ["rmse", "psnr", "ssim", "uiqi", "ergas", "sam"]
     assert all(each.shape == () and each.dtype == "float64" for each in found.values())
     assert found.psnr.units == "dB"
-    assert float(found.psnr) == pytest.approx(
-        float(psnr(estimate, reference, data_range=1.0).mean())
-    )
-    assert float(found.ergas) == pytest.approx(float(ergas(estimate, reference, ratio=8)))
+    both = estimate, reference
+    expected = {
+        "rmse": rmse(*both, dim=("band", "y", "x")),
+        "psnr": psnr(*both, data_range=1.0).mean(),
+        "ssim": ssim(*both, data_range=1.0).mean(),
+        "uiqi": uiqi(*both).mean(),
+        "ergas": ergas(*both, ratio=8),
+        "sam": sam(*both),
+    }
+    for name, value in expected.items():
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-9), name
 
 
 @pytest.mark.parametrize("variant", ["textbook", "sewar"])
@@ -422,6 +444,9 @@ def test_impossible_settings_are_refused() -> None:
     estimate, reference = pair()
     with pytest.raises(GridError, match=r"ratio is 0 MSI pixels .*expected a number above 0.*=8"):
         ergas(estimate, reference, ratio=0)
+    for variant in ("textbook", "sewar"):
+        with pytest.raises(GridError, match=r"ratio is -4 MSI pixels .*expected a number above 0"):
+            score(estimate, reference, ratio=-4, variant=variant)
     with pytest.raises(
         GridError, match=r"data_range is -1; expected a peak above 0.*data_range=1\.0"
     ):

@@ -46,6 +46,16 @@ def test_a_case_is_cropped_then_scaled() -> None:
     np.testing.assert_allclose(case.reference, expected, atol=1e-6)
 
 
+def test_the_mosaic_may_have_another_noise_than_in_the_tables() -> None:
+    usual, noisier = (
+        published.case(scene(), ratio=8, msi_bands=4, msi_snr=snr) for snr in (40.0, 30.0)
+    )
+    clean = np.tensordot(usual.srf, usual.reference, axes=1)
+    np.testing.assert_allclose(noisier.msi - clean, np.sqrt(10) * (usual.msi - clean), atol=1e-6)
+    np.testing.assert_array_equal(noisier.hsi, usual.hsi)
+    assert noisier.msi_snr == 30
+
+
 def test_noise_is_drawn_in_the_order_of_the_original() -> None:
     case = published.case(scene(), ratio=8, msi_bands=4)
     kernel = psf.kernel("gaussian", published=True)
