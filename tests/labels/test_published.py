@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-import scipy.signal
 import xarray as xr
 
 from benchmarks import published
@@ -59,14 +58,6 @@ def test_noise_is_drawn_in_the_order_of_the_original() -> None:
     first = np.random.default_rng(43).normal(size=4)
     found = case.msi[:, 0, 0] - colours[:, 0, 0]
     np.testing.assert_allclose(found, first * np.sqrt(power / 1e4), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", psf.names())
-def test_the_blur_is_the_direct_sum(name: str) -> None:
-    kernel = psf.kernel(name, published=True).astype("float32")
-    cube = np.random.default_rng(0).random((2, 24, 33), dtype="float32")
-    direct = [scipy.signal.convolve2d(band, kernel, mode="same") for band in cube]
-    np.testing.assert_allclose(published.blurred(cube, kernel), direct, atol=2e-6)
 
 
 def test_borders_are_darkened_by_the_zero_fill() -> None:
