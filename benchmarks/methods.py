@@ -25,8 +25,8 @@ from lift_xr.kernel import DenseNetwork
 from lift_xr.kriging import SIDE
 from lift_xr.models import METHODS, Pairs
 from lift_xr.models.backprojection import BackProjection
-from lift_xr.models.sin import SpectralInversion, Whitening, shuffled, to_dense
-from lift_xr.training import Adam, WarmCosine, reproducible, to_tensor, train
+from lift_xr.models.sin import SpectralInversion, Whitening, inversion_steps, shuffled, to_dense
+from lift_xr.training import WarmCosine, follow, reproducible, to_tensor
 from lift_xr.unmixing import Constraint
 
 # The oracle: wide enough, and trained for long enough, that more of either changes little.
@@ -177,14 +177,8 @@ def oracle(case: Case, seed: int) -> Trained:
             chosen = next(order)
             return msi[chosen], hsi[chosen]
 
-        train(
-            network,
-            draw,
-            steps=ORACLE_STEPS,
-            schedule=WarmCosine(top=5e-3),
-            optimizer=Adam(network),
-            loss=lambda found, wanted: ((found - wanted) @ decode).abs().mean(),
-        )
+        step = inversion_steps(network, draw, decode)
+        follow(step, steps=ORACLE_STEPS, schedule=WarmCosine(top=5e-3))
     return of_network(space.unfold(to_dense(network)), case)
 
 

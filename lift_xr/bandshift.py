@@ -43,13 +43,7 @@ def bands_apart(
     a network does not know of neighbouring cells is alike, so the standard error is that of a
     jackknife over sixteen parts of the places, not over cells.
     """
-    sums = np.stack(
-        [
-            _sums([each[band] for each in held], [each[band] for each in seen])
-            for band in range(len(held[0]))
-        ],
-        axis=1,
-    )
+    sums = np.sum([_sums(*pair) for pair in zip(held, seen, strict=True)], axis=0)
     whole = sums.sum(axis=0)
     found = _displacements(whole)
     axis = np.ptp(found, axis=0).argmax()
@@ -68,27 +62,23 @@ def _displacements(sums: Array) -> Array:
     return np.array([np.median(some, axis=0) for some in groups])
 
 
-def _sums(held: Sequence[npt.NDArray[Any]], seen: Sequence[npt.NDArray[Any]]) -> Array:
-    """(part, 5, 5): products of the equations of one band, summed over the same part of places."""
-    sums = np.zeros((PARTS**2, 5, 5))
-    for pair in zip(held, seen, strict=True):
-        rows, parts = _equations(*pair)
-        known = np.isfinite(rows).all(axis=1)
-        for part in range(PARTS**2):
-            some = rows[known & (parts == part)]
-            sums[part] += some.T @ some
-    return sums
+def _sums(held: npt.NDArray[Any], seen: npt.NDArray[Any]) -> Array:
+    """(part, band, 5, 5): products of the equations of each band, summed over parts of a place."""
+    rows, parts = _equations(held, seen)
+    rows = np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
+    of_parts = [rows[:, :, parts == part] for part in range(PARTS**2)]
+    return np.stack([some @ some.transpose(0, 2, 1) for some in of_parts])
 
 
 def _equations(held: npt.NDArray[Any], seen: npt.NDArray[Any]) -> tuple[Array, Array]:
-    """(cell, 5): both gradients, the level, one, and the difference; and the part each cell is in.
+    """(band, 5, cell): both gradients, the level, one, and the difference; and the cells' parts.
 
     Cells at the edge are left out.
     """
-    if min(seen.shape) < 3:
-        return np.empty((0, 5)), np.empty(0)
-    down, along = np.gradient(seen.astype("float64"))
+    if min(seen.shape[1:]) < 3:
+        return np.empty((len(seen), 5, 0)), np.empty(0)
+    down, along = np.gradient(seen.astype("float64"), axis=(1, 2))
     columns = (down, along, seen, np.ones_like(seen), held - seen)
-    rows = np.stack([each[1:-1, 1:-1].ravel() for each in columns], axis=1)
-    first, second = (np.arange(size - 2) * PARTS // (size - 2) for size in seen.shape)
+    rows = np.stack([each[:, 1:-1, 1:-1].reshape(len(seen), -1) for each in columns], axis=1)
+    first, second = (np.arange(size - 2) * PARTS // (size - 2) for size in seen.shape[1:])
     return rows, (first[:, None] * PARTS + second).ravel()

@@ -43,6 +43,14 @@ class Place:
         """The cells as the MSI's sensor would see them."""
         return replace(self, hsi=np.tensordot(srf, self.hsi, axes=1))
 
+    def trimmed(self, ratio: int) -> Place:
+        """The same without its margin where that holds no pixel: of a small scene, half of all."""
+        edge = self.margin * ratio
+        inside = self.msi[:, edge : -edge or None, edge : -edge or None]
+        if np.isfinite(inside).sum() < np.isfinite(self.msi).sum():
+            return self
+        return replace(self, msi=np.ascontiguousarray(inside), margin=0)
+
     def offset(self, ratio: int) -> tuple[int, int]:
         """The pixel (y, x) of ``msi`` where the first cell begins."""
         return self.margin * ratio, self.margin * ratio
@@ -153,7 +161,9 @@ class Overlay:
 
     def within(self, most: int) -> Overlay:
         """The same with at most about so many pixels under its cells."""
-        return replace(self, places=within(self.places, self.footprint.ratio, most))
+        ratio = self.footprint.ratio
+        places = within(self.places, ratio, most)
+        return replace(self, places=tuple(each.trimmed(ratio) for each in places))
 
 
 def within(places: Sequence[Place], ratio: int, most: int) -> tuple[Place, ...]:

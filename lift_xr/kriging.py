@@ -75,21 +75,25 @@ class Kriging:
     def weights(self, known: Mask, noise: float) -> Array:
         """(pixel, cell): of the 25 cells around, for each pixel of the middle one."""
         cross, gram = self._covariances
-        return _solved(gram, cross, known, noise)
+        return np.asarray(_solved(gram, cross, known, [noise])[0])
 
-    def held_out(self, known: Mask, noise: float) -> Array:
-        """(cell,): how the middle cell is estimated from the 24 others."""
+    def held_out(self, known: Mask, noise: Sequence[float]) -> Array:
+        """(noise, cell): how the middle cell is estimated from the 24 others."""
         _, gram = self._covariances
         others = known.copy()
         others[OWN] = False
-        return np.asarray(_solved(gram, gram[OWN][None], others, noise)[0])
+        return np.asarray(_solved(gram, gram[OWN][None], others, noise)[:, 0])
 
 
-def _solved(gram: Array, cross: Array, known: Mask, noise: float) -> Array:
-    out = np.zeros(cross.shape)
+def _solved(gram: Array, cross: Array, known: Mask, noise: Sequence[float]) -> Array:
+    """(noise, row of cross, cell): all noises in one call, which costs more than so few cells."""
+    out = np.zeros((len(noise), *cross.shape))
     if known.any():
-        inner = gram[np.ix_(known, known)] + noise * gram[0, 0] * np.eye(int(known.sum()))
-        out[:, known] = np.linalg.solve(inner, cross[:, known].T).T
+        inner = gram[np.ix_(known, known)]
+        own = gram[0, 0] * np.eye(len(inner))
+        noisy = inner + np.multiply.outer(np.asarray(noise), own)
+        right = np.broadcast_to(cross[:, known].T, (len(noise), len(inner), len(cross)))
+        out[:, :, known] = np.linalg.solve(noisy, right).transpose(0, 2, 1)
     return out
 
 
@@ -159,7 +163,6 @@ def errors_held_out(
         counted |= members
         inside, truth = values[:, members], values[:, members, OWN]
         for one, each in enumerate(kriging):
-            for other, relative in enumerate(noise):
-                estimate = inside @ each.held_out(known, relative)
-                errors[one, other] += ((truth - estimate) ** 2).sum(axis=1)
+            estimates = inside @ each.held_out(known, noise).T  # (field, cell, noise)
+            errors[one] += ((truth[..., None] - estimates) ** 2).sum(axis=1).T
     return errors, (values[:, counted, OWN] ** 2).sum(axis=1), int(counted.sum())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch.optim.adamw import adamw
@@ -138,17 +138,48 @@ def train(
     report
         Told of the progress.
     """
+    step = by_autograd(network, draw, optimizer=optimizer, loss=loss)
+    return follow(step, steps=steps, schedule=schedule, report=report)
+
+
+def by_autograd(
+    network: torch.nn.Module,
+    draw: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    optimizer: Adam,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Callable[[float], torch.Tensor]:
+    """Steps of a training at a rate; parameters as in :func:`train`."""
     network.train()
-    history = []
-    for step in range(1, steps + 1):
+
+    def step(rate: float) -> torch.Tensor:
         inputs, targets = draw()
         current = loss(network(inputs), targets)
         current.backward()
-        optimizer.step(schedule(step, steps))
-        if step % REPORT_EVERY == 0 or step == steps:
-            history.append(current.item())
+        optimizer.step(rate)
+        return current.detach()
+
+    return step
+
+
+def follow(
+    step: Callable[[float], SupportsFloat],
+    *,
+    steps: int,
+    schedule: Schedule,
+    report: Report | None = None,
+) -> list[float]:
+    """Take steps at the rates of a schedule: ``step(rate)`` moves the weights, and gives the loss.
+
+    Parameters and result as in :func:`train`.
+    """
+    history = []
+    for number in range(1, steps + 1):
+        current = step(schedule(number, steps))
+        if number % REPORT_EVERY == 0 or number == steps:
+            history.append(float(current))
             if report is not None:
-                report(step, steps, history[-1])
+                report(number, steps, history[-1])
     return history
 
 

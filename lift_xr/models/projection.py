@@ -51,7 +51,9 @@ def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Den
 
 def gain_towards_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
     """K of :func:`obey_msi`: (band, msi_band)."""
-    return kalman_gain(pairs.srf, error_covariance(network, pairs, seed=seed), noise_of(pairs))
+    errors = _errors_beyond(network, pairs, seed=seed)
+    seen = (pairs.srf @ errors) @ errors.T / DRAWN  # R P: of P itself, no more is needed
+    return _gain(pairs.srf, seen, noise_of(pairs))
 
 
 def updated(network: DenseNetwork, srf: Array, gain: Array) -> DenseNetwork:
@@ -68,10 +70,15 @@ def error_covariance(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int
     Directions away from any pixel, not only the neighbours, exaggerate them and let the MSI's
     noise in: up to 0.5 dB.
     """
+    errors = _errors_beyond(network, pairs, seed=seed)
+    return np.asarray(errors @ errors.T / DRAWN)
+
+
+def _errors_beyond(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Array:
     spectra = beyond(pairs, seed=seed)
     seen = (spectra @ pairs.srf.T.astype("float32")).T  # (msi_band, pixel)
-    errors = network(np.ascontiguousarray(seen[:, None]))[:, 0].T.astype("float64") - spectra
-    return np.asarray(errors.T @ errors / DRAWN)
+    lifted = network(np.ascontiguousarray(seen[:, None]))[:, 0]
+    return np.subtract(lifted, spectra.T, dtype="float64")  # (band, pixel)
 
 
 def beyond(pairs: Pairs, *, seed: int) -> npt.NDArray[np.float32]:
@@ -104,6 +111,9 @@ def noise_of(pairs: Pairs) -> Array:
 
 def kalman_gain(srf: Array, covariance: Array, noise: Array) -> Array:
     """K: (band, msi_band), see :func:`obey_msi`; ``noise`` is the variance in each MSI band."""
-    seen = srf @ covariance  # (msi_band, band)
-    innovation = seen @ srf.T + np.diag(noise)
-    return np.asarray(np.linalg.solve(innovation, seen).T)
+    return _gain(srf, srf @ covariance, noise)
+
+
+def _gain(srf: Array, seen: Array, noise: Array) -> Array:
+    """The same from R P: (msi_band, band)."""
+    return np.asarray(np.linalg.solve(seen @ srf.T + np.diag(noise), seen).T)
