@@ -142,6 +142,8 @@ def load(name: str) -> xr.DataArray:
 def largest(valid: np.ndarray) -> tuple[slice, slice]:
     """Find the largest rectangle of valid pixels, given (y, x)."""
     height, width = valid.shape
+    if valid.all():
+        return slice(0, height), slice(0, width)
     best, found = 0, (slice(0), slice(0))
     above = np.zeros(width, int)  # valid pixels in a run that ends in this row
     for y in range(height):

@@ -16,6 +16,7 @@ Report = Callable[[int, int, float], None]
 """Called as ``report(step, steps, loss)`` now and then while training runs."""
 
 REPORT_EVERY = 25  # steps; reading the loss makes the device wait
+AT_ONCE = 1024  # pixels that go through a network together: what lies between fits a core's cache
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def train(
     optimizer
         Over the network's parameters.
     loss
-        Mean loss of predictions and targets.
+        Mean over pixels of the loss of predictions and targets: of many pixels, those of pieces are
+        added up.
     report
         Told of the progress.
     """
@@ -154,10 +156,14 @@ def by_autograd(
 
     def step(rate: float) -> torch.Tensor:
         inputs, targets = draw()
-        current = loss(network(inputs), targets)
-        current.backward()
+        total = torch.zeros((), device=inputs.device)
+        at_once = AT_ONCE if inputs.device.type == "cpu" else len(inputs)
+        for some, wanted in zip(inputs.split(at_once), targets.split(at_once), strict=True):
+            part = loss(network(some), wanted) * (len(some) / len(inputs))
+            part.backward()  # adds to the gradient
+            total += part.detach()
         optimizer.step(rate)
-        return current.detach()
+        return total
 
     return step
 

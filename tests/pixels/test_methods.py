@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lift_xr import training
 from lift_xr.models import Pairs, Seen, expect_method, train_method
 from lift_xr.models.byhand import ByHand
 from lift_xr.models.projection import kalman_gain, obey_msi
@@ -323,3 +324,14 @@ def test_a_training_that_is_taken_up_again_goes_on_where_it_ended() -> None:
     second, _ = parted.go_on(0.9)
     errors = [np.abs(lift(each, few.msi) - few.hsi).mean() for each in (first, second)]
     assert errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("at_once", [5, 7, 1000])
+def test_steps_of_many_pixels_are_the_same_in_pieces(at_once, monkeypatch) -> None:
+    some = pairs()
+    whole = fit_sin_paper(some, SinPaperRecipe(steps=5), seed=0, device="cpu", report=None)
+    monkeypatch.setattr(training, "AT_ONCE", at_once)
+    pieces = fit_sin_paper(some, SinPaperRecipe(steps=5), seed=0, device="cpu", report=None)
+    np.testing.assert_allclose(pieces[1]["loss"], whole[1]["loss"], rtol=1e-5)
+    found, expected = (lift(network, some.msi) for network, _ in (pieces, whole))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
