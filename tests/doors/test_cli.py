@@ -233,6 +233,26 @@ def test_parts_write_one_store_between_them(files: Files, model: Path, tmp_path:
     assert open_scene(store).sizes["band"] == 20
 
 
+@pytest.mark.filterwarnings("always:.* lacks 1 of the files:UserWarning")
+def test_a_part_that_leaves_shards_of_others_lost_exits_with_3_and_names_them(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 64, "--part")
+    assert run(*lift, "1/3").exit_code == 0
+    (store / "0/reflectance/c/0/1/0").unlink()
+    found = run(*lift, "2/3")
+    assert found.exit_code == 3, found.output
+    assert "lift-xr: warning: " in found.stderr
+    assert "lift-xr: failed: this part of" in found.stderr
+    assert "1 shards of other parts, whose files were lost" in found.stderr
+    assert "run again with --part 1/3" in found.stderr
+    assert run(*lift, "1/3").exit_code == 0
+    last = run(*lift, "3/3")
+    assert last.exit_code == 0, last.output
+    assert f"wrote {store}" in last.output
+
+
 @pytest.mark.parametrize("part", ["0/0", "3/2", "2", "a/b"])
 def test_parts_are_counted_from_one(files: Files, model: Path, part: str, tmp_path: Path) -> None:
     lift = ("fuse", files["msi.tif"], "--model", model, "--out", tmp_path / "s.zarr")
@@ -495,6 +515,7 @@ def test_an_address_whose_package_is_absent_names_the_package(
         ("Use srf.select(...)", "Use --srf NAME:BANDS"),
         ("Pass srf=SRF.sensor(...) instead", "Pass --srf NAME instead"),
         ("Pass data_range=1.0 for", "Pass data_range=1.0 for"),
+        ("run again with part=(1, 3), part=(2, 3)", "run again with --part 1/3, --part 2/3"),
     ],
 )
 def test_advice_for_python_becomes_advice_for_the_shell(python: str, shell: str) -> None:

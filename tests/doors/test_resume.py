@@ -252,7 +252,7 @@ def test_overviews_of_what_was_lost_are_made_again(tmp_path, whole, monkeypatch)
     store = without_overviews(whole, tmp_path / "s.zarr")
     (store / "1/reflectance/c/0/6/0").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(fill, "forget_lost", lambda *_: None)  # lost only now
+        patch.setattr(fill, "forget_lost", lambda *_: [])  # lost only now
         patch.setattr(fill, "finalize", lambda *_: None)  # and the run ends before it is complete
         write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store)["2/reflectance/c/0/1/0"] != whole["2/reflectance/c/0/1/0"]
@@ -416,6 +416,23 @@ def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, w
         with pytest.raises(LayoutError, match="is incomplete"):
             open_scene(store)
     write_zarr(scene(), store, shard=SHARD, part=(2, 3))
+    assert files_of(store) == whole
+
+
+def test_a_part_that_finds_files_of_another_lost_says_which_part_to_run_again(tmp_path, whole):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD, part=(1, 3))
+    (store / "1/reflectance/c/0/6/0").unlink()
+    with (
+        pytest.warns(UserWarning, match="lacks 1 of the files"),
+        pytest.raises(WriteFailed, match=r"1 shards of other.* with part=\(1, 3\)$") as caught,
+    ):
+        write_zarr(scene(), store, shard=SHARD, part=(2, 3))
+    assert [*caught.value.failed] == [(0, (0, 6, 0))]
+    assert (all_progress(store)[0].states[0, 1::3] == DONE).all()  # its own are done
+    (store / "0/reflectance/c/0/9/0").unlink()
+    with pytest.warns(UserWarning, match="lacks 1 of the files"):
+        write_zarr(scene(), store, shard=SHARD, part=(1, 3))  # these were its own
+    write_zarr(scene(), store, shard=SHARD, part=(3, 3))
     assert files_of(store) == whole
 
 
