@@ -2,9 +2,11 @@
 
 Three ways to be killed: the whole run (one process of two threads), one worker of a cluster of two
 (the run goes on), and one of four processes that share a store (``part=(i, 4)``; the others go on).
-Every kill has a store of its own, which is then finished and compared file by file. A diary that
-the tasks keep tells which shards were started; the record, read right after the kill, which were
-done. What was started and not done was in flight: no more than that may be started again. The
+Two kills of three wait until the process begins a shard, and come within the time of a task, so
+that they hit one; every third comes at any moment of the run, be it while the store is made or
+completed. Every kill has a store of its own, which is then finished and compared file by file. A
+diary that the tasks keep tells which shards were started; the record, as the process left it, which
+were done. What was started and not done was in flight: no more than that may be started again. The
 diary tells by their size the windows that are compared with what is written, which may be read
 again: one before a process goes on with the work of others, and one of each of a part's neighbours.
 
@@ -19,12 +21,13 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,13 +43,15 @@ from lift_xr.io.alike import EDGE
 from lift_xr.io.record import all_progress
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["__main__"])  # import once, not once a process
+# Import once, not once a process; not every Python finds __main__ there.
+PROCESSES.set_forkserver_preload(["distributed", "rioxarray", "lift_xr.models", "__main__"])
 PARTS = 4
 BEGUN = 0.05  # seconds between the beginning of a shard and its reading
+NEVER = 1e6  # seconds
 TASK = 0.2  # seconds that a task takes about, with these: a kill comes anywhere within
 SHARD, LOOK, OTHER = "shard", "look", "other"  # what a task reads, as the diary calls it
+WAITING = (True, False, True)  # whether a kill waits for a shard to begin, in turn
 Index = tuple[int, ...]
-Flight = set[Index]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Place:
     store: Path
     diary: Path
     shard: int
+    shards: int = 0  # once that is known
 
     def lines(self) -> list[tuple[str, str, Index]]:
         """Read the diary: who began with what, a shard or a look, and where."""
@@ -81,25 +87,59 @@ class Place:
             return set(map(tuple, np.argwhere(all_progress(self.store)[0].done)))
         return set()
 
+    def left_by(self, pid: int) -> Left:
+        """Read what a process left, which does nothing more."""
+        started, done = self.started_by(pid), self.done()
+        return Left(started - done, amid=bool(started) and len(done) < self.shards)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: after so many seconds, or so many and the beginning of another shard."""
+
+    seconds: float
+    waits: bool
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a process left that was killed.
+
+    Parameters
+    ----------
+    in_flight
+        The shards that it had begun, and not recorded as done.
+    amid
+        Whether it had begun any, while not all were done: it was neither making the store, nor at
+        overviews or the end.
+    """
+
+    in_flight: set[Index]
+    amid: bool
+
+
+Ending = Left | float  # what was left, or the seconds that a run took which had ended
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What one kill did."""
 
     in_flight: int
+    amid: bool
     redone: int
     compared: int
     wrongly: int
     same: bool
 
     @classmethod
-    def of(cls, in_flight: Flight, place: Place, *, same: bool) -> Outcome:
+    def of(cls, left: Left, place: Place, *, same: bool) -> Outcome:
         """Count the shards that were done again, and those of them that were not in flight."""
         started = place.started()
         again = Counter(started) - Counter(set(started))
-        redone = sum(min(1, again[index]) for index in in_flight)
+        redone = sum(min(1, again[index]) for index in left.in_flight)
         wrongly = again.total() - redone
-        return cls(len(in_flight), redone, place.looks(), wrongly, same)
+        return cls(len(left.in_flight), left.amid, redone, place.looks(), wrongly, same)
 
 
 @dataclass(frozen=True)
@@ -149,14 +189,19 @@ def fused(place: Place) -> xr.DataArray:
     return lift_xr.predict(model, msi.copy(data=noted), device="cpu")
 
 
-def await_a_start(
-    place: Place, pid: int | None, alive: Callable[[], bool], *, moment: float
+def await_moment(
+    place: Place, pid: int | None, over: Callable[[float], Any], moment: Moment
 ) -> None:
-    """Wait until a process begins one more shard, or ends; then for some part of a task's time."""
-    before = len(place.started_by(pid or 0))
-    while alive() and len(place.started_by(pid or 0)) == before:
-        time.sleep(BEGUN / 20)
-    time.sleep(moment % TASK)
+    """Wait for a moment of the run, or its end: ``over`` waits so long for that, and says so.
+
+    A kill that is to hit a shard waits until the process begins one, then for a part of a task.
+    """
+    over(moment.seconds)
+    if moment.waits:
+        before = len(place.started_by(pid or 0))
+        while not over(BEGUN / 20) and len(place.started_by(pid or 0)) == before:
+            pass
+        over(moment.seconds % TASK)
 
 
 def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
@@ -171,70 +216,93 @@ def write_anywhere(place: Place, **settings: Any) -> None:
     lift_xr.write_zarr(fused(place), place.store, **settings)
 
 
-def kill_whole_run(place: Place, moment: float) -> Flight | None:
-    """Kill the one process that writes; say which shards were in flight, None if it had ended."""
-    process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
-    process.start()
-    process.join(moment)
-    await_a_start(place, process.pid, process.is_alive, moment=moment)
-    in_time = process.is_alive()
+def kill_process(process: Any, place: Place, moment: Moment) -> Ending:
+    """Kill a process at a moment of its run."""
+
+    def over(seconds: float) -> bool:
+        process.join(seconds)
+        return not process.is_alive()
+
+    start = time.perf_counter()
+    await_moment(place, process.pid, over, moment)
+    lasted = time.perf_counter() - start
     process.kill()
     process.join()
-    in_flight = set(place.started()) - place.done()
+    return place.left_by(process.pid) if process.exitcode == -signal.SIGKILL else lasted
+
+
+def kill_whole_run(place: Place, moment: Moment) -> Ending:
+    """Kill the one process that writes, then finish what it left."""
+    process = PROCESSES.Process(target=write, args=(place,), kwargs={"resume": True})
+    process.start()
+    left = kill_process(process, place, moment)
     write(place, resume=True)
-    return in_flight if in_time else None
+    return left
 
 
-def kill_one_part(place: Place, moment: float, *, which: int) -> Flight | None:
+def kill_one_part(place: Place, moment: Moment, *, which: int) -> Ending:
     """Kill one of the processes that share the store; the others go on, then it is run again."""
     run = partial(PROCESSES.Process, target=write, args=(place,))
     parts = [run(kwargs={"part": (i, PARTS), "threads": 1}) for i in range(1, PARTS + 1)]
     for each in parts:
         each.start()
-    killed = parts[which % PARTS]
-    killed.join(moment)
-    await_a_start(place, killed.pid, killed.is_alive, moment=moment)
-    in_time = killed.is_alive()
-    killed.kill()
-    killed.join()
-    in_flight = place.started_by(killed.pid or 0) - place.done()
+    left = kill_process(parts[which % PARTS], place, moment)
     for each in parts:
         each.join()
     write(place, threads=1, part=(which % PARTS + 1, PARTS))
-    return in_flight if in_time else None
+    return left
 
 
-def kill_one_worker(place: Place, moment: float, *, which: int) -> Flight | None:
+def kill_one_worker(place: Place, moment: Moment, *, which: int) -> Ending:
     """Kill a worker of a cluster while a run goes on: it finishes by itself."""
     # A cluster of its own: a worker that is killed while it starts does not come back.
     with two_workers() as client:
         return kill_one_of(client, place, moment, which=which)
 
 
-def kill_one_of(client: Any, place: Place, moment: float, *, which: int) -> Flight | None:
+def kill_one_of(client: Any, place: Place, moment: Moment, *, which: int) -> Ending:
     """Kill one of the workers at a moment of the run."""
-    pids = sorted(client.run(os.getpid).values())
-    left = list[Flight]()
+    pid = sorted(client.run(os.getpid).values())[which % 2]
+    left = list[Left]()
     over = threading.Event()
+    start = time.perf_counter()
 
     def kill() -> None:
-        if not over.wait(moment):  # and if it ends meanwhile, there is nothing in flight
-            pid = pids[which % 2]
-            await_a_start(place, pid, lambda: not over.is_set(), moment=moment)
-            os.kill(pid, 9)
-            left.append(place.started_by(pid) - place.done())
+        await_moment(place, pid, over.wait, moment)
+        if not over.is_set():
+            left.append(kill_still(pid, place))
 
     killer = threading.Thread(target=kill)
     killer.start()
     write_anywhere(place)
     over.set()
     killer.join()
-    return left[0] if left else None
+    return left[0] if left else time.perf_counter() - start
+
+
+def kill_still(pid: int, place: Place) -> Left:
+    """Stop a process, read what it leaves, then kill it: it runs nothing between the two.
+
+    Others take over what it had in flight as soon as it is dead, maybe before that could be read.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    while not all(each.read_text().split(")")[-1].split()[0] == "T" for each in threads_of(pid)):
+        time.sleep(BEGUN / 100)
+    left = place.left_by(pid)
+    os.kill(pid, signal.SIGKILL)
+    return left
+
+
+def threads_of(pid: int) -> list[Path]:
+    """List where the system tells the states of the threads of a process."""
+    return list(Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 COLUMNS = (
     "killed",
+    "when",
     "kills",
+    "before or after shards",
     "same bytes",
     "in flight",
     "at most",
@@ -246,7 +314,7 @@ COMPARING = {"run": 1, "worker": 0, "part": 3 * (PARTS + 1)}
 """Processes that go on with a store compare a window of one shard that is done, before they do; and
 parts one of each of their two neighbours."""
 
-KILLS: dict[str, Callable[..., Flight | None]] = {
+KILLS: dict[str, Callable[..., Ending]] = {
     "run": lambda place, moment, which: kill_whole_run(place, moment),
     "worker": kill_one_worker,
     "part": kill_one_part,
@@ -267,15 +335,18 @@ def main() -> None:
         place = Place(inputs, Path(folder, "whole.zarr"), Path(folder, "diary"), told.shard)
         write(place)
         whole, shards = files_of(place.store), len(place.started())
+        place = replace(place, shards=shards)
         print(f"{shards} shards of {told.shard} x {told.shard} pixels, seed {told.seed}\n")
         print(f"| {' | '.join(COLUMNS)} |")
-        print("|---" + "|---:" * (len(COLUMNS) - 1) + "|")
+        print("|---|---" + "|---:" * (len(COLUMNS) - 2) + "|")
         modes = told.modes.split(",")
         for number, mode in enumerate(modes):
             kills = told.kills // len(modes) + (number < told.kills % len(modes))
             moments = random.Random(f"{told.seed} {mode}")
             outcomes = trials(KILLS[mode], place, whole, kills=kills, moments=moments)
-            print(row(mode, outcomes), flush=True)
+            for waits, some in outcomes.items():
+                if some:
+                    print(row(mode, waits, some), flush=True)
 
 
 def prepare(folder: Path, edge: int, shard: int) -> Path:
@@ -283,7 +354,7 @@ def prepare(folder: Path, edge: int, shard: int) -> Path:
     scene = synthetic.scene(shape=(edge, edge), ratio=20)
     model = lift_xr.fit(scene.hsi, scene.srf, method="linear", progress=False)
     model.save(folder / "model.lift")
-    msi = (scene.msi / 255).assign_attrs(units="1")
+    msi = (scene.msi / 255).assign_attrs(units="1").persist()  # its blocks are not shards
     lift_xr.write_zarr(msi, folder / "msi.zarr", shard=shard, progress=False)
     return folder
 
@@ -307,38 +378,61 @@ def two_workers() -> Any:
 
 
 def trials(
-    kill: Callable[..., Flight | None],
+    kill: Callable[..., Ending],
     place: Place,
     whole: dict[str, bytes],
     *,
     kills: int,
     moments: random.Random,
-) -> list[Outcome]:
+) -> dict[bool, list[Outcome]]:
     """Kill until enough kills came in time, each within what a run takes that nobody kills."""
-    folder = place.store.parent
-    calm = Place(place.inputs, folder / "calm.zarr", folder / "calm", place.shard)
-    start = time.perf_counter()
-    kill(calm, 1e6, which=0)
-    lasts = time.perf_counter() - start
-    shutil.rmtree(calm.store)
-    outcomes = list[Outcome]()
-    while len(outcomes) < kills:
-        name = f"{len(outcomes)}-{moments.random()}"
-        here = Place(place.inputs, folder / f"{name}.zarr", folder / name, place.shard)
-        in_flight = kill(here, moments.uniform(0, lasts), which=moments.randrange(PARTS))
-        if in_flight is not None:
-            same = files_of(here.store) == whole
-            outcomes.append(Outcome.of(in_flight, here, same=same))
-        shutil.rmtree(here.store)
+    lasts = length_of(kill, place)
+    outcomes: dict[bool, list[Outcome]] = {True: [], False: []}
+    for number in range(kills):
+        waits = WAITING[number % len(WAITING)]
+        outcome = None
+        while outcome is None:
+            outcome = trial(kill, place, whole, Moment(moments.uniform(0, lasts), waits), moments)
+        outcomes[waits].append(outcome)
     return outcomes
 
 
-def row(mode: str, outcomes: list[Outcome]) -> str:
+def length_of(kill: Callable[..., Ending], place: Place) -> float:
+    """Time a run that ends before it is killed, in seconds."""
+    folder = place.store.parent
+    calm = replace(place, store=folder / "calm.zarr", diary=folder / "calm")
+    lasted = kill(calm, Moment(NEVER, waits=False), which=0)
+    assert not isinstance(lasted, Left)
+    shutil.rmtree(calm.store)
+    return lasted
+
+
+def trial(
+    kill: Callable[..., Ending],
+    place: Place,
+    whole: dict[str, bytes],
+    moment: Moment,
+    moments: random.Random,
+) -> Outcome | None:
+    """Kill once, finish and compare; None if the run had ended."""
+    folder, name = place.store.parent, f"{moments.random()}"
+    here = replace(place, store=folder / f"{name}.zarr", diary=folder / name)
+    left = kill(here, moment, which=moments.randrange(PARTS))
+    outcome = None
+    if isinstance(left, Left):
+        outcome = Outcome.of(left, here, same=files_of(here.store) == whole)
+    shutil.rmtree(here.store)
+    return outcome
+
+
+def row(mode: str, waits: bool, outcomes: list[Outcome]) -> str:
     """One row of the table."""
     says = {"run": "the whole run", "worker": "1 of 2 workers", "part": f"1 of {PARTS} parts"}
     cells = (
         says[mode],
+        "in a task" if waits else "at any moment",
         len(outcomes),
+        sum(not each.amid for each in outcomes),
         sum(each.same for each in outcomes),
         sum(each.in_flight for each in outcomes),
         max(each.in_flight for each in outcomes),

@@ -28,6 +28,7 @@ PATH_ERRORS = (
 
 # "Pass overwrite=True" is advice for Python; at the command line it is "Pass --overwrite".
 KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(]|\.\w)", re.IGNORECASE)
+PART = re.compile(r"\bpart=\((\d+), (\d+)\)")
 OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
 SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 PHRASES = {
@@ -144,6 +145,7 @@ def _for_the_shell(text: str) -> str:
     text = OPENED.sub(lambda found: f"--{OPTIONS.get(found[1], found[1])} {found[2]}", text)
     for python, shell in PHRASES.items():
         text = text.replace(python, shell)
+    text = PART.sub(r"--part \1/\2", text)
     text = SELECTED.sub(lambda found: f"--srf NAME:{_listed(found[1])}", text)
     return KEYWORD.sub(_as_option, text)
 

@@ -214,7 +214,9 @@ threads = click.option(
     "--threads",
     metavar="NUMBER",
     type=click.IntRange(1),
-    help="Shards at work at once, without --scheduler; each is one thread.  [default: one a core]",
+    help="Shards at work at once, without --scheduler; each is one thread. With --part, those of "
+    "one process: parts on one machine then take no turns at its cores, and use so many threads "
+    "each.  [default: one a core]",
 )
 
 

@@ -66,6 +66,10 @@ class WriteFailed(RuntimeError):
         self.failed = failed
 
 
+class OthersLost(WriteFailed):
+    """A part is done, and found files of other parts lost, which these are to write again."""
+
+
 def fill(
     blueprint: Blueprint,
     store: Any,
@@ -82,14 +86,21 @@ def fill(
     Parts that find full resolution done at the same moment all go on to the coarser levels. Each
     begins at another place of them and passes over what another has done meanwhile; where two write
     the same shard, or the end of the store, they write the same bytes, each object in one step.
+
+    Raises
+    ------
+    OthersLost
+        Once this part is done, where shards of others are not, because their files were lost.
     """
     with stop_when_told() as stop:
-        forget_lost(store, blueprint.passes)
+        lost = forget_lost(store, blueprint.passes)
         expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
         others = Neighbours(blueprint, store, part, stop)
         for share in (part, WHOLE):  # what is lost meanwhile, whoever is left writes again, once
             if not _fill_passes(blueprint, store, share, others, log, progress):
-                return  # other parts are at it
+                if lost:
+                    _expect_others_at_it(blueprint, store, part[1], lost)
+                return
             if not forget_lost(store, blueprint.passes):
                 break
         else:
@@ -263,6 +274,28 @@ def _is_done(blueprint: Blueprint, store: Any, number: int) -> bool:
     done = bool(read_progress(store, blueprint.passes[number]).done.all())
     expect_still(as_store(store), blueprint.run)
     return done
+
+
+def _expect_others_at_it(
+    blueprint: Blueprint, store: Any, parts: int, lost: list[tuple[int, Index]]
+) -> None:
+    """Raise OthersLost where shards that were found lost are not written again.
+
+    The parts that they belong to may have ended long ago, or have them in hand: nobody can tell. A
+    run that ends without a word beside an unfinished store is the worse of the two mistakes.
+    """
+    done = read_progress(store, blueprint.passes[0]).done
+    left = [index for first, index in lost if first == 0 and not done[index]]
+    if not left:
+        return
+    turns = {int(np.ravel_multi_index(index, blueprint.passes[0].grid)) % parts for index in left}
+    these = ", ".join(f"part=({turn + 1}, {parts})" for turn in sorted(turns))
+    raise OthersLost(
+        f"this part of {store} is done, but {len(left)} shards of other parts, whose files were "
+        "lost, are not written again; expected a complete store, or parts that are at it. Unless "
+        f"they began after this one, run again with {these}",
+        {(0, index): FileNotFoundError("its files were lost") for index in left},
+    )
 
 
 def _write_failed(

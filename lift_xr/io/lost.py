@@ -33,22 +33,26 @@ AT_ONCE = 32  # files of a remote store that are looked at together
 Index = tuple[int, ...]
 
 
-def forget_lost(store: Any, passes: Sequence[Pass]) -> int:
-    """Delete the rows of tasks of which a file is missing or empty; warn of such, and count them.
+def forget_lost(store: Any, passes: Sequence[Pass]) -> list[tuple[int, Index]]:
+    """Delete the rows of tasks of which a file is missing or empty; warn of such, and list them.
 
     What is coarser may have been made of the nodata that a lost file reads as: where any is lost,
     all levels of later passes are made again.
+
+    Returns
+    -------
+    The first level of its pass and the place of its block, for every row that was deleted.
     """
-    target, lost, rows = as_store(store), list[str](), list[str]()
+    target, lost, tasks = as_store(store), list[str](), list[tuple[int, Index]]()
     for each in passes:
         progress = read_progress(store, each)
         files = _files(progress)
         gone = _gone(target, files)
         again = {*map(tuple, np.argwhere(progress.done))} if lost else {files[key] for key in gone}
-        rows += (key_of_row(each.first, index) for index in sorted(again))
+        tasks += ((each.first, index) for index in sorted(again))
         lost += gone
-    for row in reversed(rows):  # the coarsest first, in case that this is cut short
-        sync(target.delete(row))
+    for task in reversed(tasks):  # the coarsest first, in case that this is cut short
+        sync(target.delete(key_of_row(*task)))
     if lost:
         warn_user(
             f"{store} lacks {len(lost)} of the files that its run wrote, such as {lost[0]}: they "
@@ -56,7 +60,7 @@ def forget_lost(store: Any, passes: Sequence[Pass]) -> int:
             "run again, or by a run that is no part. Where something removes old files, as on "
             "disks for scratch, write to another place, or finish before it does"
         )
-    return len(lost)
+    return tasks
 
 
 def _files(progress: Progress) -> dict[str, Index]:

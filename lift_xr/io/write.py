@@ -17,7 +17,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.create import clear, create
 from lift_xr.io.embed import model_of
-from lift_xr.io.fill import fill, is_complete
+from lift_xr.io.fill import OthersLost, fill, is_complete
 from lift_xr.io.geozarr import without_conventions
 from lift_xr.io.kind import begun_on, expect_workers, kind_of_device
 from lift_xr.io.log import expect_log
@@ -121,6 +121,8 @@ def write_zarr(
         When ``fused`` is no scene.
     WriteFailed
         When shards were tried four times and failed; all others are written. Resume to try again.
+        Of a part, also when it found files lost that other parts had written, and these have not
+        written them again by its end: it says which parts to run again.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """
@@ -148,10 +150,11 @@ def write_zarr(
         clear(store)
     if not (joins and is_complete(store)):
         create(blueprint, store)
-        if blueprint.beside is not None:
-            _write_beside(blueprint, store, shard=shard, part=part, progress=progress)
+        lost = _write_beside(blueprint, store, shard=shard, part=part, progress=progress)
         if share[0] > 0:
             fill(blueprint, store, part=share, log=log, progress=progress)
+        if lost is not None:
+            raise lost
     return store
 
 
@@ -177,13 +180,21 @@ def _write_beside(
     shard: int,
     part: tuple[int, int] | None,
     progress: bool,
-) -> None:
-    """Write the cube of a recipe, as a store in the store, before the mosaic."""
-    assert blueprint.beside is not None
+) -> OthersLost | None:
+    """Write the cube of a recipe, as a store in the store, before the mosaic; none of a cube.
+
+    What other parts lost of it is to be raised once this part of the mosaic is written too.
+    """
+    if blueprint.beside is None:
+        return None
     cube = cube_beside(blueprint.labels, blueprint.beside)
     share: dict[str, Any] = {"resume": True} if part is None else {"part": part}
     place = place_beside(store)
-    write_zarr(cube, place, dtype="float32", shard=shard, progress=progress, **share)
+    try:
+        write_zarr(cube, place, dtype="float32", shard=shard, progress=progress, **share)
+    except OthersLost as lost:
+        return lost
+    return None
 
 
 def _expect_kind(kind: str) -> str:

@@ -26,7 +26,7 @@ from lift_xr.cli import exits, main
 from lift_xr.io import open_scene, write_zarr
 from lift_xr.models import load_model
 from tests.clusters import two_workers
-from tests.processes import run_script
+from tests.processes import another, be_script, run_script
 
 Files = dict[str, str]
 FUSE = importlib.import_module("lift_xr.fuse")  # `lift_xr.fuse` is the function
@@ -231,6 +231,26 @@ def test_parts_write_one_store_between_them(files: Files, model: Path, tmp_path:
     assert "lift-xr status" in first.output
     assert f"wrote {store}" in second.output
     assert open_scene(store).sizes["band"] == 20
+
+
+@pytest.mark.filterwarnings("always:.* lacks 1 of the files:UserWarning")
+def test_a_part_that_leaves_shards_of_others_lost_exits_with_3_and_names_them(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 64, "--part")
+    assert run(*lift, "1/3").exit_code == 0
+    (store / "0/reflectance/c/0/1/0").unlink()
+    found = run(*lift, "2/3")
+    assert found.exit_code == 3, found.output
+    assert "lift-xr: warning: " in found.stderr
+    assert "lift-xr: failed: this part of" in found.stderr
+    assert "1 shards of other parts, whose files were lost" in found.stderr
+    assert "run again with --part 1/3" in found.stderr
+    assert run(*lift, "1/3").exit_code == 0
+    last = run(*lift, "3/3")
+    assert last.exit_code == 0, last.output
+    assert f"wrote {store}" in last.output
 
 
 @pytest.mark.parametrize("part", ["0/0", "3/2", "2", "a/b"])
@@ -495,6 +515,7 @@ def test_an_address_whose_package_is_absent_names_the_package(
         ("Use srf.select(...)", "Use --srf NAME:BANDS"),
         ("Pass srf=SRF.sensor(...) instead", "Pass --srf NAME instead"),
         ("Pass data_range=1.0 for", "Pass data_range=1.0 for"),
+        ("run again with part=(1, 3), part=(2, 3)", "run again with --part 1/3, --part 2/3"),
     ],
 )
 def test_advice_for_python_becomes_advice_for_the_shell(python: str, shell: str) -> None:
@@ -584,6 +605,61 @@ def test_sigterm_ends_a_real_process_with_75(files: Files, tmp_path: Path) -> No
     assert process.returncode == 75
     assert "lift-xr: interrupted:" in stderr
     assert "Traceback" not in stderr
+
+
+HELD = """
+import os, pathlib, time
+from lift_xr.cli import main
+from lift_xr.io import shards
+
+encode, begun = shards.encode_block, []
+
+def held(*given, **settings):
+    begun.append(given)
+    while len(begun) > 3 and not pathlib.Path(os.environ["TOLD"]).exists():
+        time.sleep(0.01)
+    return encode(*given, **settings)
+
+shards.encode_block = held
+main()
+"""  # the fourth shard waits until the process has been told to stop
+
+
+def test_sigterm_after_some_shards_ends_a_real_process_with_75_and_resume_does_the_others(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store, said, told = tmp_path / "fused.zarr", tmp_path / "said", tmp_path / "told"
+    lift = ["fuse", files["msi.tif"], "--model", str(model), "--shard", "16", "--threads", "1"]
+    (tmp_path / "held.py").write_text(HELD)
+    said.mkdir()
+    around = dict(os.environ) | {"TOLD": str(told)}
+    there = (tmp_path / "held.py", [*lift, "--out", str(store)], around, said)
+    process = another(be_script, *there, forks=False)
+    process.start()
+    while process.is_alive() and _recorded(store) < 3:
+        time.sleep(0.01)
+    process.terminate()
+    told.touch()
+    process.join()
+    stderr = (said / "stderr").read_text()
+    assert process.exitcode == 75, stderr
+    assert f"lift-xr: interrupted: {store} is not complete. Run again with --resume" in stderr
+    assert "Traceback" not in stderr
+    assert _recorded(store) == 4  # the one in flight was finished
+    assert run(*lift, "--out", store, "--resume").exit_code == 0
+    assert run(*lift, "--out", tmp_path / "calm.zarr").exit_code == 0
+    assert _bytes_of(store) == _bytes_of(tmp_path / "calm.zarr")
+
+
+def _recorded(store: Path) -> int:
+    return sum(
+        each.name.isdigit() and each.is_file() for each in store.glob("_progress/0/c/*/*/*/*")
+    )
+
+
+def _bytes_of(store: Path) -> dict[str, bytes]:
+    found = (each for each in store.rglob("*") if each.is_file())
+    return {str(each.relative_to(store)): each.read_bytes() for each in found}
 
 
 def _threads(pid: int) -> int:

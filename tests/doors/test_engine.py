@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -27,13 +28,14 @@ import lift_xr
 from lift_xr import device, synthetic
 from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
-from lift_xr.io import codecs, cog, engines, export, kind, open_scene, status, write_zarr
+from lift_xr.io import codecs, cog, compute, engines, export, kind, open_scene, status, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.models import Model
 from tests.scenes import located, on_grid
 
 EDGE, SHARD = 160, 64
 SHARDS = 9
+BACKOFF = compute.BACKOFF  # as it is; tests of doors do not wait so long
 
 
 @pytest.fixture(scope="module")
@@ -491,3 +493,29 @@ def test_what_an_opened_store_says_of_its_grid_is_not_written_again(tmp_path):
     assert attrs["spatial:shape"] == [99, 88]
     assert attrs["spatial:transform"][0] == 2 * found["spatial:transform"][0]
     assert "multiscales" not in attrs
+
+
+# ------------------------------------------------------------------------------------ tried again
+
+
+def test_a_task_that_fails_is_tried_again_after_1_then_4_then_16_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, begun = SimpleNamespace(now=100.0), list[tuple[int, ...]]()
+    monkeypatch.setattr(compute, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(compute, "BACKOFF", BACKOFF)
+    engine: Any = SimpleNamespace(has_room=lambda _: True, start=begun.append)
+    task, failed = (0, 2, 1), engines.Finished((0, 2, 1), OSError("on fire"))
+    run = compute._Run(engine, [task], threading.Event())
+    for tries, waits in enumerate((1, 4, 16), start=1):
+        run._start()
+        assert begun == [task] * tries
+        assert run._try_again(failed)
+        assert run.later == [(clock.now + waits, task)]
+        clock.now += waits - 0.1
+        run._start()
+        assert begun == [task] * tries  # not yet
+        clock.now += 0.1
+    run._start()
+    assert begun == [task] * 4
+    assert not run._try_again(failed)

@@ -24,11 +24,12 @@ from zarr.storage import FsspecStore, MemoryStore
 import lift_xr
 from lift_xr.cli import main
 from lift_xr.errors import LayoutError
-from lift_xr.io import export, levels, open_scene, status, verify, write_zarr
+from lift_xr.io import WriteFailed, export, levels, open_scene, status, verify, write_zarr
 from lift_xr.io.embed import holds_model
 from lift_xr.io.lazy import Decoded, source_of
 from lift_xr.io.lifting import Lifting
 from lift_xr.io.origin import Raster
+from lift_xr.io.record import all_progress
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import base
 from tests.clusters import two_workers
@@ -551,6 +552,22 @@ def test_parts_write_the_cube_of_a_recipe_too(looking, tmp_path):
     for i in (0, 2, 1):
         write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=128, part=(i, 2))
     assert files_of(tmp_path / "r.zarr") == files_of(whole)
+
+
+def test_a_part_that_finds_the_cube_of_another_lost_writes_its_mosaic_and_says_so(
+    looking, tmp_path
+):
+    whole = write_zarr(looking, tmp_path / "whole.zarr", kind="recipe", shard=32)
+    store = write_zarr(looking, tmp_path / "r.zarr", kind="recipe", shard=32, part=(1, 2))
+    next((store / "hsi/0").glob("*/c/0/0/0")).unlink()
+    with (
+        pytest.warns(UserWarning, match="lacks 1 of the files"),
+        pytest.raises(WriteFailed, match=r"run again with part=\(1, 2\)"),
+    ):
+        write_zarr(looking, store, kind="recipe", shard=32, part=(2, 2))
+    assert all_progress(store)[0].done.all()
+    write_zarr(looking, store, kind="recipe", shard=32, part=(1, 2))
+    assert files_of(store) == files_of(whole)
 
 
 def test_a_recipe_with_a_cube_needs_a_place_that_has_a_name(looking):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import threading
@@ -105,20 +104,6 @@ def write_in_child(lazy: xr.DataArray, store: Path, **settings: Any) -> None:
     except Interrupted as interrupted:
         store.with_suffix(".said").write_text(str(interrupted))
         raise SystemExit(75) from None
-
-
-def test_a_killed_run_is_finished_to_the_same_bytes(tmp_path, whole):
-    store, diary, moments = tmp_path / "s.zarr", tmp_path / "diary", random.Random(0)
-    child(tmp_path / "first.zarr", tmp_path / "first").join()  # the server of processes is up
-    kills = 6
-    for _ in range(kills):
-        process = child(store, diary, resume=True)
-        time.sleep(moments.uniform(0.05, 0.4))
-        process.kill()
-        process.join()
-    write_zarr(scene(diary=diary), store, shard=SHARD, resume=True)
-    assert files_of(store) == whole
-    assert entries(diary) <= SHARDS + 3 * kills + 1  # two in flight, and one that is looked at
 
 
 def test_a_resumed_run_computes_only_what_the_record_does_not_call_done(tmp_path, whole):
@@ -252,7 +237,7 @@ def test_overviews_of_what_was_lost_are_made_again(tmp_path, whole, monkeypatch)
     store = without_overviews(whole, tmp_path / "s.zarr")
     (store / "1/reflectance/c/0/6/0").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(fill, "forget_lost", lambda *_: None)  # lost only now
+        patch.setattr(fill, "forget_lost", lambda *_: [])  # lost only now
         patch.setattr(fill, "finalize", lambda *_: None)  # and the run ends before it is complete
         write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store)["2/reflectance/c/0/1/0"] != whole["2/reflectance/c/0/1/0"]
@@ -397,18 +382,6 @@ def test_a_completed_store_tells_of_no_failure_on_the_way(tmp_path, whole):
     assert not list(store.rglob("failing"))
 
 
-def test_a_killed_part_is_run_again(tmp_path, whole):
-    store, diary = tmp_path / "s.zarr", tmp_path / "diary"
-    killed, other = (child(store, diary, part=(i, 2), seconds=0.1) for i in (1, 2))
-    time.sleep(0.3)
-    killed.kill()
-    other.join()
-    assert other.exitcode == 0
-    write_zarr(scene(diary=diary), store, shard=SHARD, part=(1, 2))
-    assert files_of(store) == whole
-    assert entries(diary) <= SHARDS + 2 + 4  # two in flight; the others are looked at again
-
-
 def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, whole):
     store = tmp_path / "s.zarr"
     for i in (3, 1):
@@ -416,6 +389,23 @@ def test_a_part_that_ends_before_the_others_leaves_the_store_to_them(tmp_path, w
         with pytest.raises(LayoutError, match="is incomplete"):
             open_scene(store)
     write_zarr(scene(), store, shard=SHARD, part=(2, 3))
+    assert files_of(store) == whole
+
+
+def test_a_part_that_finds_files_of_another_lost_says_which_part_to_run_again(tmp_path, whole):
+    store = write_zarr(scene(), tmp_path / "s.zarr", shard=SHARD, part=(1, 3))
+    (store / "1/reflectance/c/0/6/0").unlink()
+    with (
+        pytest.warns(UserWarning, match="lacks 1 of the files"),
+        pytest.raises(WriteFailed, match=r"1 shards of other.* with part=\(1, 3\)$") as caught,
+    ):
+        write_zarr(scene(), store, shard=SHARD, part=(2, 3))
+    assert [*caught.value.failed] == [(0, (0, 6, 0))]
+    assert (all_progress(store)[0].states[0, 1::3] == DONE).all()  # its own are done
+    (store / "0/reflectance/c/0/9/0").unlink()
+    with pytest.warns(UserWarning, match="lacks 1 of the files"):
+        write_zarr(scene(), store, shard=SHARD, part=(1, 3))  # these were its own
+    write_zarr(scene(), store, shard=SHARD, part=(3, 3))
     assert files_of(store) == whole
 
 
@@ -546,9 +536,9 @@ def test_where_everything_fails_the_run_gives_up(tmp_path, monkeypatch):
     assert entries(diary) < 4 * SHARDS
 
 
-def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_path, whole):
+def test_a_cluster_tries_again_stops_when_told_and_writes_the_same_bytes(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
-    with two_workers() as client:
+    with two_workers():
         with pytest.raises(WriteFailed, match="row 4 is on fire"):
             write_zarr(burning(diary, rows=(4,)), store, shard=SHARD)
         assert entries(diary) == 4
@@ -557,28 +547,22 @@ def test_a_cluster_tries_again_outlives_a_worker_and_writes_the_same_bytes(tmp_p
         assert entries(again) == 1 + 1  # and one that is looked at again
         some = tmp_path / "some"
         told = threading.Thread(
-            target=kill_after,
+            target=tell_after,
             args=(os.getpid(), some),
-            kwargs={"starts": 2, "by": signal.SIGTERM},  # the run listens by then
+            kwargs={"starts": 2},  # the run listens by then
         )
         told.start()
         with pytest.raises(Interrupted):
             write_zarr(scene(diary=some, seconds=0.3), tmp_path / "t.zarr", shard=SHARD)
         write_zarr(scene(), tmp_path / "t.zarr", shard=SHARD, resume=True)
-        lost, pids = tmp_path / "lost", sorted(client.run(os.getpid).values())
-        killer = threading.Thread(target=kill_after, args=(pids[0], lost), kwargs={"starts": 4})
-        killer.start()
-        write_zarr(scene(diary=lost, seconds=0.2), tmp_path / "u.zarr", shard=SHARD)
-        killer.join()
-        assert entries(lost) <= SHARDS + 1  # the one in its hand
-    for name in ("s.zarr", "t.zarr", "u.zarr"):
+    for name in ("s.zarr", "t.zarr"):
         assert files_of(tmp_path / name) == whole
 
 
-def kill_after(pid: int, diary: Path, *, starts: int, by: int = signal.SIGKILL) -> None:
+def tell_after(pid: int, diary: Path, *, starts: int) -> None:
     while entries(diary) < starts:
         time.sleep(0.01)
-    os.kill(pid, by)
+    os.kill(pid, signal.SIGTERM)
 
 
 # ------------------------------------------------------------------------------- whose store it is

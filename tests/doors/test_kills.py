@@ -1,0 +1,119 @@
+"""Killed with SIGKILL while shards are in flight: no more than these are done again.
+
+The benchmark ``kills`` does the same at length, with the same diary and the same way to kill.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests import processes
+from tests.clusters import two_workers
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+EDGE, SHARD = 160, 32
+SHARDS = 25
+KILLS = 5
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* and were clipped:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def kills() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)  # for the processes that are killed as well
+        module = import_module("kills")
+        processes.ready()  # with what tests import, whatever the benchmark would
+        yield module
+
+
+@pytest.fixture(scope="module")
+def inputs(kills: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mosaic, and a model to lift it with."""
+    prepared: Path = kills.prepare(tmp_path_factory.mktemp("inputs"), EDGE, SHARD)
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def whole(kills: ModuleType, inputs: Path) -> dict[str, bytes]:
+    """The files of a run that nobody disturbed."""
+    place = kills.Place(inputs, inputs / "whole.zarr", inputs / "diary", SHARD)
+    kills.write(place)
+    files: dict[str, bytes] = kills.files_of(place.store)
+    return files
+
+
+@pytest.fixture
+def place(kills: ModuleType, inputs: Path, tmp_path: Path) -> Any:
+    return kills.Place(inputs, tmp_path / "s.zarr", tmp_path / "diary", SHARD, SHARDS)
+
+
+def kill_again_and_again(kills: ModuleType, place: Any, **settings: Any) -> list[Any]:
+    """Kill a process within a task, and each that goes on after it; tell what they left."""
+    moments, lefts = random.Random(0), list[Any]()
+    for _ in range(KILLS):
+        process = processes.another(kills.write, place, **settings)
+        process.start()
+        moment = kills.Moment(moments.uniform(0, kills.TASK), waits=True)
+        lefts.append(kills.kill_process(process, place, moment))
+    return [each for each in lefts if isinstance(each, kills.Left)]
+
+
+def expect_redone(place: Any, lefts: list[Any], *, compared: int) -> None:
+    """Shards were in flight, and begun again no more often than they were."""
+    in_flight = Counter(index for left in lefts for index in left.in_flight)
+    started = place.started()
+    assert in_flight.total() > 0
+    assert Counter(started) - Counter(set(started)) <= in_flight
+    assert place.looks() <= compared
+    assert len(set(started)) == SHARDS
+
+
+def test_a_run_that_is_killed_again_and_again_does_no_more_than_what_was_in_flight_again(
+    kills: ModuleType, place: Any, whole: dict[str, bytes]
+) -> None:
+    lefts = kill_again_and_again(kills, place, resume=True)
+    kills.write(place, resume=True)
+    assert kills.files_of(place.store) == whole
+    expect_redone(place, lefts, compared=KILLS)  # each run that goes on looks at one shard
+
+
+def test_a_part_that_is_killed_while_another_writes_is_run_again(
+    kills: ModuleType, place: Any, whole: dict[str, bytes]
+) -> None:
+    write = partial(kills.write, place, threads=1)
+    other = processes.another(write, part=(2, 2))
+    other.start()
+    lefts = kill_again_and_again(kills, place, threads=1, part=(1, 2))
+    other.join()
+    assert other.exitcode == 0
+    write(part=(1, 2))
+    assert kills.files_of(place.store) == whole
+    expect_redone(place, lefts, compared=3 * (KILLS + 2))  # and at one of each neighbour
+
+
+def test_a_worker_that_is_killed_costs_what_it_had_in_flight(
+    kills: ModuleType, place: Any, whole: dict[str, bytes]
+) -> None:
+    lefts, moments = list[Any](), random.Random(0)
+    with two_workers(silence_logs=50) as client:
+        for which in (0, 1):
+            client.wait_for_workers(2)
+            store = place.store.with_name(f"{which}.zarr")
+            moment = kills.Moment(moments.uniform(0, kills.TASK), waits=True)
+            diary = place.diary.with_name(f"{which}")
+            here = replace(place, store=store, diary=diary)
+            left = kills.kill_one_of(client, here, moment, which=which)
+            assert kills.files_of(store) == whole
+            lefts.append(left)
+            expect_redone(here, [left], compared=0)
