@@ -141,7 +141,7 @@ def train_on_sample(
             network, history = train_method(method, pairs, **chosen)
             if projected:
                 network, gain = _obeying(network, pairs, seed)
-        trust = calibrate(network, pairs, seed=seed)
+        trust = calibrate(network, pairs, seed=seed, overlay=overlay)
     limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
     return {

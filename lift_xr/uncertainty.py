@@ -54,11 +54,14 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     Notes
     -----
     The errors are measured in ``fit`` on spectra beyond the training pixels, whose answers are
-    known, and depend on the distance: see :func:`lift_xr.models.trust.calibrate`. They know
-    nothing of what those spectra do not show: two materials of one colour, shadows the cube is too
-    coarse for, an MSI that is out of place. Seamless, as the lifted scene is: a pixel's numbers
-    depend on the pixel alone. With ``consistency="both"`` they are those before the cube is looked
-    at again.
+    known but for the noise of the cube, which is not counted, and depend on the distance: see
+    :func:`lift_xr.models.trust.calibrate`. Where ``"sin"`` was given the mosaic, on one grid, how
+    far its answer stays from the mosaic's own bands says by how much more it errs there; without
+    that, the interval is too narrow where the mosaic shows what is finer than any mixture of
+    cells. They know nothing of what neither shows: two materials of one colour, an MSI that is out
+    of place. 90 % holds of all bands together, and less of the noisiest. Seamless, as the lifted
+    scene is: a pixel's numbers depend on the pixel alone. With ``consistency="both"`` they are
+    those before the cube is looked at again; of the errors after it they hold about as many.
 
     ``told.to_zarr(store)`` writes all three, a block at a time. One of them with overviews, in
     shards that can be resumed: ``write_zarr(told["expected_error"], store, dtype="float32")``.

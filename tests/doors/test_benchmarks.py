@@ -120,8 +120,10 @@ def test_what_is_asked_of_a_recipe_is_timed_against_its_block() -> None:
 
 def test_stated_intervals_are_held_against_errors() -> None:
     shared_data()
-    told = run("uncertainty.py", "--rows", 1, "--method", "linear")
-    assert "covered: mean" in told
+    told = run("uncertainty.py", "--rows", 1, "--method", "sin")
+    covered = float(told.splitlines()[-1].split()[2].rstrip("%,"))
+    assert 85 <= covered <= 95
+    assert "1 of 1 rows within 85 to 95 %" in told
 
 
 def test_killed_runs_are_finished_to_the_same_bytes() -> None:

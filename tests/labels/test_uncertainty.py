@@ -73,6 +73,14 @@ def test_foreign_colours_are_flagged_and_expected_to_err_more(
     assert float(usual["extrapolated"].mean()) < 0.5
 
 
+def test_the_interval_of_sin_holds_nine_errors_of_ten() -> None:
+    scene = lift_xr.synthetic.scene(shape=(160, 160), ratio=8)
+    model = lift_xr.fit(scene.hsi, scene.srf, msi=scene.msi, progress=False)
+    half = lift_xr.uncertainty(model, scene.msi)["expected_error"]
+    error = abs(lift_xr.predict(model, scene.msi) - scene.truth)
+    assert 0.85 < float((error.data <= half.data).mean()) < 0.99  # a city of noiseless cells
+
+
 def test_nodata_stays_nodata(scene: lift_xr.synthetic.Scene, model: Model) -> None:
     msi = lift_xr.io.expect_scene(scene.msi).where(scene.msi.y != scene.msi.y[3])
     told = lift_xr.uncertainty(model, msi)

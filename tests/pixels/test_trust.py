@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lift_xr.footprint import Footprint, Overlay, Place
 from lift_xr.models import Pairs, train_method
-from lift_xr.models.trust import COVERAGE, Trust, calibrate
+from lift_xr.models.projection import noise_of
+from lift_xr.models.trust import AMPLIFIED, COVERAGE, Trust, calibrate
+
+COVERAGE_OF_NOISE = 1.645  # standard deviations that hold 90 % of it
 
 
 def mixtures(count: int, *, seed: int, sharp: float = 1.0) -> np.ndarray:
@@ -38,9 +42,41 @@ def test_the_interval_holds_nine_errors_of_ten(trust: Trust) -> None:
     pairs, network = fitted()
     truth = mixtures(3000, seed=5, sharp=2.0)
     msi = truth @ pairs.srf.T
+    msi = msi + np.sqrt(noise_of(pairs)) * np.random.default_rng(6).standard_normal(msi.shape)
     error = np.abs(network(as_block(msi))[:, 0].T - truth)
     half = trust.error(trust.distance(as_block(msi)))[:, 0].T
-    assert COVERAGE - 0.05 < (error <= half).mean() <= 1
+    assert abs((error <= half).mean() - COVERAGE) < 0.05
+
+
+def test_the_noise_of_the_cube_is_not_counted_as_error() -> None:
+    pairs, _ = fitted()
+    noise = 0.02 * np.random.default_rng(3).standard_normal(pairs.hsi.shape).astype("float32")
+    noisy = Pairs(pairs.hsi + noise, pairs.srf, "1")
+    network, _ = train_method("linear", noisy, seed=0, device="cpu")
+    trust = calibrate(network, noisy, seed=0)
+    drawn = COVERAGE_OF_NOISE * np.sqrt(AMPLIFIED) * 0.02  # what the drawn spectra's would be
+    assert trust.error(trust.distance(as_block(noisy.msi))).mean() < 0.9 * drawn
+
+
+def test_a_mosaic_that_the_network_misses_by_more_widens_the_interval() -> None:
+    pairs, network = fitted()
+    short = network.then(0.9 * np.eye(12), np.zeros(12))  # misses a tenth of every band
+    msi = (pairs.srf @ mixtures(1024, seed=9).T).reshape(3, 32, 32).astype("float32")
+    halves = []
+    for brighter in (1, 4):
+        place = Place(np.zeros((12, 8, 8), "float32"), brighter * msi, 0)
+        overlay = Overlay(Footprint(np.ones((1, 1)), 4), (place,))
+        halves.append(calibrate(short, pairs, seed=0, overlay=overlay).half)
+    np.testing.assert_allclose(halves[1], 4 * halves[0], rtol=1e-3)
+
+
+def test_a_mosaic_that_the_network_never_misses_says_nothing() -> None:
+    pairs, network = fitted()
+    msi = (pairs.srf @ mixtures(1024, seed=9).T).reshape(3, 32, 32).astype("float32")
+    place = Place(np.zeros((12, 8, 8), "float32"), msi, 0)
+    overlay = Overlay(Footprint(np.ones((1, 1)), 4), (place,))
+    found = calibrate(network, pairs, seed=0, overlay=overlay)
+    np.testing.assert_array_equal(found.half, calibrate(network, pairs, seed=0).half)
 
 
 def test_training_pixels_are_near_and_foreign_colours_far(trust: Trust) -> None:
