@@ -136,10 +136,11 @@ def calibrate(
     The mosaic's pixels hold what no mixture of cells does. How far the answer, seen through the
     response, stays from the mosaic, :math:`m - R x`, is known for them as for the drawn ones. What
     the MSI sees is a small part of the error, and grows as the rest does: the interval is what
-    holds 90 % of the drawn errors, all bands together, times most of the ratio of the two.
+    holds 90 % of the drawn errors, all bands together, times most of the ratio of the two. Without
+    the mosaic nothing tells that; the noise of the cube then stays in, as a margin for it.
     """
     noise = np.sqrt(noise_of(pairs))
-    drawn, errors, missed = _drawn(network, pairs, noise, seed=seed)
+    drawn, errors, missed = _drawn(network, pairs, noise, seed=seed, clean=overlay is not None)
     apart = _apart(pairs, noise, bands=network.bands, seed=seed)
     distance = apart.distance(np.ascontiguousarray(drawn.T[:, None]))[0].astype("float64")
     each = np.sqrt((errors**2).mean(axis=0, dtype="float64"))
@@ -154,29 +155,37 @@ def calibrate(
 
 
 def _drawn(
-    network: DenseNetwork | Mixture, pairs: Pairs, noise: Array, *, seed: int
+    network: DenseNetwork | Mixture, pairs: Pairs, noise: Array, *, seed: int, clean: bool
 ) -> tuple[Block, Block, Array]:
-    """Draw pixels (pixel, msi_band), with the errors made of them (pixel, band), and m - R x."""
+    """Draw pixels (pixel, msi_band), with the errors made of them (pixel, band), and m - R x.
+
+    ``clean`` takes the noise of the cube from both.
+    """
     beside = isinstance(network, Mixture) and network.coarse is not None
     spectra, prior = beyond_prior(pairs, seed=seed) if beside else (beyond(pairs, seed=seed), None)
     moments = Moments.of(pairs.hsi)
     grain = CubeNoise.of(moments.mean, moments.covariance, len(pairs.hsi))
-    spectra = grain.without(spectra)
+    spectra = grain.without(spectra) if clean else spectra
     random = np.random.default_rng([seed, 1])
     clear = spectra @ pairs.srf.T
     seen = (clear + noise * random.standard_normal(clear.shape)).astype("float32")
     answers = _answers(network, seen, prior)
-    errors = _without_noise(answers - spectra, grain, random)
+    errors = answers - spectra
+    errors = _with_grain(_without_noise(errors, grain) if clean else errors, grain, random)
     return seen, errors, seen - answers @ pairs.srf.T
 
 
-def _without_noise(errors: Block, grain: CubeNoise, random: np.random.Generator) -> Block:
-    """Errors (pixel, band) of spectra of which not all noise could be taken, made as large."""
+def _without_noise(errors: Block, grain: CubeNoise) -> Block:
+    """Errors (pixel, band) of spectra of which not all noise could be taken, less what is left."""
     whole = np.maximum((errors**2).mean(axis=0, dtype="float64"), np.finfo("float32").tiny)
     kept = np.clip(1 - AMPLIFIED * grain.left / whole, LEAST_LEFT, 1)
+    return np.asarray(errors * np.sqrt(kept).astype("float32"))
+
+
+def _with_grain(errors: Block, grain: CubeNoise, random: np.random.Generator) -> Block:
+    """Errors with what no band is known better than."""
     fine = np.sqrt(GRAIN * grain.variance).astype("float32")
-    drawn = random.standard_normal(errors.shape, dtype="float32")
-    return np.asarray(errors * np.sqrt(kept).astype("float32") + fine * drawn)
+    return np.asarray(errors + fine * random.standard_normal(errors.shape, dtype="float32"))
 
 
 def _more(

@@ -48,35 +48,41 @@ def test_the_interval_holds_nine_errors_of_ten(trust: Trust) -> None:
     assert abs((error <= half).mean() - COVERAGE) < 0.05
 
 
-def test_the_noise_of_the_cube_is_not_counted_as_error() -> None:
+def overlay_of(pairs: Pairs, *, brighter: float = 1) -> Overlay:
+    """A place of a mosaic of other mixtures."""
+    msi = (pairs.srf @ mixtures(1024, seed=9).T).reshape(3, 32, 32).astype("float32")
+    place = Place(np.zeros((12, 8, 8), "float32"), brighter * msi, 0)
+    return Overlay(Footprint(np.ones((1, 1)), 4), (place,))
+
+
+def test_the_noise_of_the_cube_is_not_counted_as_error_where_a_mosaic_tells_of_it() -> None:
     pairs, _ = fitted()
     noise = 0.02 * np.random.default_rng(3).standard_normal(pairs.hsi.shape).astype("float32")
     noisy = Pairs(pairs.hsi + noise, pairs.srf, "1")
     network, _ = train_method("linear", noisy, seed=0, device="cpu")
-    trust = calibrate(network, noisy, seed=0)
     drawn = COVERAGE_OF_NOISE * np.sqrt(AMPLIFIED) * 0.02  # what the drawn spectra's would be
-    assert trust.error(trust.distance(as_block(noisy.msi))).mean() < 0.9 * drawn
+    told, alone = (calibrate(network, noisy, seed=0, overlay=o) for o in (overlay_of(pairs), None))
+    half = [each.error(each.distance(as_block(noisy.msi))).mean() for each in (told, alone)]
+    assert half[0] < 0.9 * drawn < half[1]
 
 
 def test_a_mosaic_that_the_network_misses_by_more_widens_the_interval() -> None:
     pairs, network = fitted()
     short = network.then(0.9 * np.eye(12), np.zeros(12))  # misses a tenth of every band
-    msi = (pairs.srf @ mixtures(1024, seed=9).T).reshape(3, 32, 32).astype("float32")
-    halves = []
-    for brighter in (1, 4):
-        place = Place(np.zeros((12, 8, 8), "float32"), brighter * msi, 0)
-        overlay = Overlay(Footprint(np.ones((1, 1)), 4), (place,))
-        halves.append(calibrate(short, pairs, seed=0, overlay=overlay).half)
+    halves = [
+        calibrate(short, pairs, seed=0, overlay=overlay_of(pairs, brighter=brighter)).half
+        for brighter in (1, 4)
+    ]
     np.testing.assert_allclose(halves[1], 4 * halves[0], rtol=1e-3)
 
 
 def test_a_mosaic_that_the_network_never_misses_says_nothing() -> None:
     pairs, network = fitted()
-    msi = (pairs.srf @ mixtures(1024, seed=9).T).reshape(3, 32, 32).astype("float32")
-    place = Place(np.zeros((12, 8, 8), "float32"), msi, 0)
-    overlay = Overlay(Footprint(np.ones((1, 1)), 4), (place,))
-    found = calibrate(network, pairs, seed=0, overlay=overlay)
-    np.testing.assert_array_equal(found.half, calibrate(network, pairs, seed=0).half)
+    halves = [
+        calibrate(network, pairs, seed=0, overlay=overlay_of(pairs, brighter=brighter)).half
+        for brighter in (1, 4)
+    ]
+    np.testing.assert_array_equal(*halves)
 
 
 def test_training_pixels_are_near_and_foreign_colours_far(trust: Trust) -> None:
