@@ -17,7 +17,8 @@ from lift_xr.models.trust import COVERAGE
 from lift_xr.mosaic import mosaic_for
 from lift_xr.scene import BLOCK
 
-LAYERS = ("expected_error", "distance", "extrapolated")
+ERROR = "expected_error"
+LAYERS = (ERROR, "distance", "extrapolated")
 
 
 def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BLOCK) -> xr.Dataset:
@@ -54,14 +55,15 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     Notes
     -----
     The errors are measured in ``fit`` on spectra beyond the training pixels, whose answers are
-    known but for the noise of the cube, which is not counted, and depend on the distance: see
-    :func:`lift_xr.models.trust.calibrate`. Where ``"sin"`` was given the mosaic, on one grid, how
-    far its answer stays from the mosaic's own bands says by how much more it errs there; without
-    that, the interval is too narrow where the mosaic shows what is finer than any mixture of
-    cells. They know nothing of what neither shows: two materials of one colour, an MSI that is out
-    of place. 90 % holds of all bands together, and less of the noisiest. Seamless, as the lifted
-    scene is: a pixel's numbers depend on the pixel alone. With ``consistency="both"`` they are
-    those before the cube is looked at again; of the errors after it they hold about as many.
+    known but for the noise of the cube, and depend on the distance: see
+    :func:`lift_xr.models.trust.calibrate`. Where ``"sin"`` was given the mosaic, on one grid, that
+    noise is not counted, and how far the answer stays from the mosaic's own bands says by how much
+    more it errs there. Without that, the noise stays in, which makes the interval too wide where
+    the cube is noisy, and it is too narrow where the mosaic shows what is finer than any mixture
+    of cells. They know nothing of what neither shows: two materials of one colour, an MSI that is
+    out of place. 90 % holds of all bands together, and less of the noisiest. Seamless, as the
+    lifted scene is: a pixel's numbers depend on the pixel alone. With ``consistency="both"`` they
+    are those before the cube is looked at again; of the errors after it they hold about as many.
 
     ``told.to_zarr(store)`` writes all three, a block at a time. One of them with overviews, in
     shards that can be resumed: ``write_zarr(told["expected_error"], store, dtype="float32")``.
@@ -86,7 +88,7 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     attrs = {"long_name": "distance from the nearest pixel of the cube", "units": "1"}
     apart = xr.DataArray(distance, flat, dims, attrs=attrs)
     beyond = (apart > 1).drop_attrs().assign_attrs(long_name="colours that the cube does not show")
-    return xr.Dataset({"expected_error": error, "distance": apart, "extrapolated": beyond})
+    return xr.Dataset({ERROR: error, "distance": apart, "extrapolated": beyond})
 
 
 def expect_no_layers(fused: Any) -> Any:
@@ -94,7 +96,7 @@ def expect_no_layers(fused: Any) -> Any:
     if isinstance(fused, xr.Dataset) and {*LAYERS} <= {*fused.data_vars}:
         raise LayoutError(
             f"fused has the layers of uncertainty, {', '.join(LAYERS)}; expected one scene. Use "
-            "fused.to_zarr(store) for all of them, or write_zarr(fused['expected_error'], store, "
+            f"fused.to_zarr(store) for all of them, or write_zarr(fused[{ERROR!r}], store, "
             "dtype='float32') for one"
         )
     return fused

@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 @click.option(
     "--save-model", metavar="PATH", type=click.Path(path_type=Path), help="Keep the trained model."
 )
+@click.option(
+    "--uncertainty",
+    "errors",
+    metavar="STORE",
+    help="Write the error to expect of every value too, as a store of float32 of its own.",
+)
 @options.dtype
 @options.shard
 @options.kind
@@ -67,6 +73,7 @@ def fuse(
     out: str,
     model: Path | None,
     save_model: Path | None,
+    errors: str | None,
     dtype: str,
     shard: int,
     kind: str,
@@ -85,7 +92,8 @@ def fuse(
 
     Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
     Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
-    STORE keeps the model: to resume trains nothing again.
+    STORE keeps the model: to resume trains nothing again. With --uncertainty the store of errors is
+    written after it, the same way: in parts, or resumed.
     """
     import dask
 
@@ -97,12 +105,12 @@ def fuse(
         )
     place = {"overwrite": overwrite, "resume": resume or part is not None}
     hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
-    written = {"--out": out, "--save-model": save_model, "--log": log}
+    written = {"--out": out, "--uncertainty": errors, "--save-model": save_model, "--log": log}
     expect_apart(written, (hsi, msi, model, training["srf"]))
     expect_method_of(training)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
-    _plan(msi, out, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
+    _plan(msi, out, errors, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite or place["resume"])
     begun = None
@@ -122,10 +130,15 @@ def fuse(
         with leaving(f"{out} is not complete. Run again with --resume"):
             units, device = training["wavelength_units"], training["device"]
             cube = beside(fitted, hsi, units=units)
+            expected = _expected(fitted, msi, alpha=alpha, shard=shard) if errors else None
             fused = _predict(fitted, msi, cube, alpha=alpha, shard=shard, device=device)
             settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
             settings |= {"msi": mosaic, "log": log, **place}
             write(fused, out, part=part, progress=not quiet, **settings)
+        if errors is not None and expected is not None:
+            settings = {"shard": shard, "part": part, "progress": not quiet, **place}
+            with leaving(f"{errors} is not complete. Run again with --resume"):
+                write(expected, errors, dtype="float32", **settings)
     command = f"`lift-xr fuse {msi} --out {out} {each_of(part)}`"
     say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
 
@@ -206,6 +219,14 @@ def _predict(
     return predict(model, mosaic, hsi=cube, device=device)
 
 
+def _expected(model: Model, msi: str, *, alpha: Alpha, shard: int) -> xr.DataArray:
+    """The errors to expect, lazily."""
+    from lift_xr.io import open_scene
+    from lift_xr.uncertainty import ERROR, uncertainty
+
+    return uncertainty(model, open_scene(msi, alpha=alpha, block=shard), block=shard)[ERROR]
+
+
 def write(
     fused: xr.DataArray | xr.Dataset,
     out: str,
@@ -224,7 +245,15 @@ def write(
 
 
 def _plan(
-    msi: str, out: str, *, alpha: Alpha, dtype: str, shard: int, log: str | None, **place: bool
+    msi: str,
+    out: str,
+    errors: str | None,
+    *,
+    alpha: Alpha,
+    dtype: str,
+    shard: int,
+    log: str | None,
+    **place: bool,
 ) -> None:
     """Find out before the training what would only fail after it."""
     from lift_xr.io import open_scene
@@ -235,4 +264,6 @@ def _plan(
     mosaic = open_scene(msi, alpha=alpha)
     Layout.of(mosaic.shape, dtype, shard=shard)
     expect_log(log, out)
-    expect_place(out, mosaic.data, **place)
+    for store in (out, errors):
+        if store is not None:
+            expect_place(store, mosaic.data, **place)

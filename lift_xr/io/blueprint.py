@@ -19,6 +19,7 @@ from lift_xr.io.store import ABOUT, RECIPE, VARIABLE, VERSION
 from lift_xr.models import Model
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
+from lift_xr.uncertainty import ERROR
 from lift_xr.unmix import ABUNDANCE
 
 CUBE = "cube"
@@ -68,7 +69,8 @@ class Blueprint:
     @property
     def variable(self) -> str:
         """What the pixels are called in the store."""
-        return ABUNDANCE if self.scene.name == ABUNDANCE else VARIABLE
+        name = str(self.scene.name)
+        return name if name in (ABUNDANCE, ERROR) else VARIABLE
 
     @property
     def labels(self) -> xr.DataArray:

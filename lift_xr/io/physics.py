@@ -26,6 +26,7 @@ from lift_xr.models.projection import SNR
 from lift_xr.mosaic import mosaic_for
 from lift_xr.packing import Packing, decode_block
 from lift_xr.scene import BLOCK, expect_hsi
+from lift_xr.uncertainty import ERROR
 from lift_xr.unmix import SPECTRA
 
 Scene = xr.DataArray | xr.Dataset
@@ -51,14 +52,15 @@ def ask(
     Raises
     ------
     LayoutError
-        Another model or mosaic than the store was made with; scenes for a store of maps.
+        Another model or mosaic than the store was made with; scenes for a store of maps or errors.
     GridError, SpectralError
         Scenes that cannot be compared with it.
     """
     asked: list[Question] = []
-    if SPECTRA in scene.attrs and (msi is not None or hsi is not None):
+    held = _held_beside_spectra(scene)
+    if held is not None and (msi is not None or hsi is not None):
         raise LayoutError(
-            "the store holds maps of abundances, which are not lifted again nor compared with "
+            f"the store holds {held}, which are not lifted again nor compared with "
             "reflectance; expected spectra. Leave out msi and hsi: what the run wrote is checked "
             "all the same"
         )
@@ -77,6 +79,13 @@ def ask(
     if hsi is not None:
         asked.append(OverCells.of(scene, packing, hsi))
     return tuple(asked)
+
+
+def _held_beside_spectra(scene: Scene) -> str | None:
+    """What a store holds whose bands are no spectra; None where they are."""
+    if SPECTRA in scene.attrs:
+        return "maps of abundances"
+    return "expected errors" if scene.name == ERROR else None
 
 
 class SeenBySensor:

@@ -29,6 +29,7 @@ from zarr.core.sync import sync  # nothing public calls a store's methods from p
 from lift_xr.errors import LayoutError
 from lift_xr.io.store import VARIABLE
 from lift_xr.plan import Pass
+from lift_xr.uncertainty import ERROR
 from lift_xr.unmix import ABUNDANCE
 
 RECORD = "_progress"
@@ -36,7 +37,7 @@ FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written r
 NO_ROW = np.int64(-1)  # stands for every number of a row that is damaged beyond reading
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
 MARKS = "failing"  # beside the rows of a pass: an object for every task that was given up
-PIXELS = rf"\d{{1,3}}/({VARIABLE}|{ABUNDANCE})"
+PIXELS = rf"\d{{1,3}}/({VARIABLE}|{ABUNDANCE}|{ERROR})"
 WRITTEN = re.compile(rf"({PIXELS}|quality/flags)(/c(/\d+)*)?")  # arrays and files
 GREATEST_RECORD = 10**8  # numbers, all rows of a pass together
 DAMAGE = (ValueError, TypeError, KeyError, RuntimeError)  # what zarr raises; RecursionError too

@@ -233,6 +233,30 @@ def test_parts_write_one_store_between_them(files: Files, model: Path, tmp_path:
     assert open_scene(store).sizes["band"] == 20
 
 
+def test_the_errors_to_expect_are_a_store_of_their_own(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store, errors = tmp_path / "fused.zarr", tmp_path / "errors.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--uncertainty", errors)
+    for part in ("1/2", "2/2"):
+        found = run(*lift, "--shard", 64, "--part", part)
+        assert found.exit_code == 0, found.output
+    told = lift_xr.uncertainty(lift_xr.load_model(model), open_scene(files["msi.tif"]))
+    written = open_scene(errors)
+    assert written.name == "expected_error"
+    np.testing.assert_array_equal(written, told["expected_error"])
+    assert run("verify", errors, "--shards", "all").exit_code == 0
+    refused = run("verify", errors, "--msi", files["msi.tif"])
+    assert refused.exit_code == 2
+    assert "the store holds expected errors, which are not lifted again" in refused.stderr
+    again = run(*lift, "--shard", 64)
+    assert again.exit_code == 2
+    assert run(*lift, "--shard", 64, "--resume").exit_code == 0
+    same = run(*lift[:-1], store, "--overwrite")
+    assert "--uncertainty" in same.stderr
+    assert same.exit_code == 2
+
+
 @pytest.mark.filterwarnings("always:.* lacks 1 of the files:UserWarning")
 def test_a_part_that_leaves_shards_of_others_lost_exits_with_3_and_names_them(
     files: Files, model: Path, tmp_path: Path
