@@ -26,7 +26,7 @@ from lift_xr.cli import exits, main
 from lift_xr.io import open_scene, write_zarr
 from lift_xr.models import load_model
 from tests.clusters import two_workers
-from tests.processes import run_script
+from tests.processes import another, be_script, run_script
 
 Files = dict[str, str]
 FUSE = importlib.import_module("lift_xr.fuse")  # `lift_xr.fuse` is the function
@@ -605,6 +605,65 @@ def test_sigterm_ends_a_real_process_with_75(files: Files, tmp_path: Path) -> No
     assert process.returncode == 75
     assert "lift-xr: interrupted:" in stderr
     assert "Traceback" not in stderr
+
+
+HELD = """
+import os, pathlib, time
+from lift_xr.cli import main
+from lift_xr.io import shards
+
+encode, blocks = shards.encode_block, []
+
+def held(*given, **settings):
+    blocks.append(given)
+    if len(blocks) == 4:
+        pathlib.Path(os.environ["BEGUN"]).touch()
+        while not pathlib.Path(os.environ["TOLD"]).exists():
+            time.sleep(0.01)
+    return encode(*given, **settings)
+
+shards.encode_block = held
+main()
+"""  # the fourth shard waits until the process has been told to stop
+
+
+def test_sigterm_after_some_shards_ends_a_real_process_with_75_and_resume_does_the_others(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store, said = tmp_path / "fused.zarr", tmp_path / "said"
+    begun, told = tmp_path / "begun", tmp_path / "told"
+    lift = ["fuse", files["msi.tif"], "--model", str(model), "--shard", "16", "--threads", "1"]
+    (tmp_path / "held.py").write_text(HELD)
+    said.mkdir()
+    around = dict(os.environ) | {"BEGUN": str(begun), "TOLD": str(told)}
+    there = (tmp_path / "held.py", [*lift, "--out", str(store)], around, said)
+    process = another(be_script, *there, forks=False)
+    process.start()
+    while process.is_alive() and not begun.exists():
+        time.sleep(0.01)
+    assert _recorded(store) == 3
+    process.terminate()
+    told.touch()
+    process.join()
+    stderr = (said / "stderr").read_text()
+    assert process.exitcode == 75, stderr
+    assert f"lift-xr: interrupted: {store} is not complete. Run again with --resume" in stderr
+    assert "Traceback" not in stderr
+    assert _recorded(store) == 4  # the one in flight was finished
+    assert run(*lift, "--out", store, "--resume").exit_code == 0
+    assert run(*lift, "--out", tmp_path / "calm.zarr").exit_code == 0
+    assert _bytes_of(store) == _bytes_of(tmp_path / "calm.zarr")
+
+
+def _recorded(store: Path) -> int:
+    return sum(
+        each.name.isdigit() and each.is_file() for each in store.glob("_progress/0/c/*/*/*/*")
+    )
+
+
+def _bytes_of(store: Path) -> dict[str, bytes]:
+    found = (each for each in store.rglob("*") if each.is_file())
+    return {str(each.relative_to(store)): each.read_bytes() for each in found}
 
 
 def _threads(pid: int) -> int:
