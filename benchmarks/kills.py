@@ -354,7 +354,7 @@ def prepare(folder: Path, edge: int, shard: int) -> Path:
     scene = synthetic.scene(shape=(edge, edge), ratio=20)
     model = lift_xr.fit(scene.hsi, scene.srf, method="linear", progress=False)
     model.save(folder / "model.lift")
-    msi = (scene.msi / 255).assign_attrs(units="1")
+    msi = (scene.msi / 255).assign_attrs(units="1").persist()  # its blocks are not shards
     lift_xr.write_zarr(msi, folder / "msi.zarr", shard=shard, progress=False)
     return folder
 
