@@ -28,7 +28,8 @@ Exit codes:
   0   done
   1   a bug: please report it with the traceback
   2   wrong usage or input
-  3   some shards failed, or verify found damage: run again with --resume
+  3   some shards failed or are lost, or verify found damage: run again with --resume, or the
+      parts that are named
   75  interrupted (Ctrl-C, SIGTERM): run again with --resume
 """
 
