@@ -636,12 +636,14 @@ import os, pathlib, time
 from lift_xr.cli import main
 from lift_xr.io import shards
 
-encode, begun = shards.encode_block, []
+encode, blocks = shards.encode_block, []
 
 def held(*given, **settings):
-    begun.append(given)
-    while len(begun) > 3 and not pathlib.Path(os.environ["TOLD"]).exists():
-        time.sleep(0.01)
+    blocks.append(given)
+    if len(blocks) == 4:
+        pathlib.Path(os.environ["BEGUN"]).touch()
+        while not pathlib.Path(os.environ["TOLD"]).exists():
+            time.sleep(0.01)
     return encode(*given, **settings)
 
 shards.encode_block = held
@@ -652,16 +654,18 @@ main()
 def test_sigterm_after_some_shards_ends_a_real_process_with_75_and_resume_does_the_others(
     files: Files, model: Path, tmp_path: Path
 ) -> None:
-    store, said, told = tmp_path / "fused.zarr", tmp_path / "said", tmp_path / "told"
+    store, said = tmp_path / "fused.zarr", tmp_path / "said"
+    begun, told = tmp_path / "begun", tmp_path / "told"
     lift = ["fuse", files["msi.tif"], "--model", str(model), "--shard", "16", "--threads", "1"]
     (tmp_path / "held.py").write_text(HELD)
     said.mkdir()
-    around = dict(os.environ) | {"TOLD": str(told)}
+    around = dict(os.environ) | {"BEGUN": str(begun), "TOLD": str(told)}
     there = (tmp_path / "held.py", [*lift, "--out", str(store)], around, said)
     process = another(be_script, *there, forks=False)
     process.start()
-    while process.is_alive() and _recorded(store) < 3:
+    while process.is_alive() and not begun.exists():
         time.sleep(0.01)
+    assert _recorded(store) == 3
     process.terminate()
     told.touch()
     process.join()
