@@ -2,7 +2,8 @@
 
 A name is that of a method, as in ``lift_xr.fit(method=...)``, and after a plus the consistency
 where it is not the default: ``sin``, ``morph``, ``sin+both``, ``sin+none``. Beside these there are
-``oracle``, the ceiling, ``bicubic``, the cube alone, and ``morph-non-negative`` and
+``oracle``, the ceiling, with ``oracle-wider`` and ``oracle-longer`` to see whether it is one,
+``bicubic``, the cube alone, and ``morph-non-negative`` and
 ``morph-sum-to-one``, which hold the abundances to that. A benchmark may register more, as in
 ``REGISTERED["mine"] = train``.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -71,7 +73,7 @@ def find(name: str) -> Train:
 
 def sees_hsi(name: str) -> bool:
     """Whether the PSF matters to a method: the oracle never looks at the cube."""
-    return name != "oracle"
+    return not name.startswith("oracle")
 
 
 def fitted(
@@ -154,7 +156,7 @@ def interpolated(case: Case, seed: int) -> Trained:
     return Trained(lift=lambda: bicubic(hsi, msi).to_numpy(), parameters=0, flops=2 * taps)
 
 
-def oracle(case: Case, seed: int) -> Trained:
+def oracle(case: Case, seed: int, *, wider: int = 1, longer: int = 1) -> Trained:
     """Train the network of `sin`, wider, on the MSI and the truth that `sin` never sees.
 
     The ceiling of what one pixel of the MSI says about its spectrum: no other method of one pixel
@@ -169,7 +171,7 @@ def oracle(case: Case, seed: int) -> Trained:
     decode = to_tensor(space.basis / space.unit, "cpu")
     with reproducible(seed, "cpu") as random:
         network = SpectralInversion(
-            msi.shape[1], len(decode), width=ORACLE_WIDTH, branches=(1, 2, 2)
+            msi.shape[1], len(decode), width=wider * ORACLE_WIDTH, branches=(1, 2, 2)
         )
         order = shuffled(len(msi), ORACLE_BATCH, random)
 
@@ -178,7 +180,7 @@ def oracle(case: Case, seed: int) -> Trained:
             return msi[chosen], hsi[chosen]
 
         step = inversion_steps(network, draw, decode)
-        follow(step, steps=ORACLE_STEPS, schedule=WarmCosine(top=5e-3))
+        follow(step, steps=longer * ORACLE_STEPS, schedule=WarmCosine(top=5e-3))
     return of_network(space.unfold(to_dense(network)), case)
 
 
@@ -208,6 +210,8 @@ def constrained(constraint: Constraint) -> Train:
 
 REGISTERED: dict[str, Train] = {
     "oracle": oracle,
+    "oracle-wider": partial(oracle, wider=2),
+    "oracle-longer": partial(oracle, longer=2),
     "bicubic": interpolated,
     "morph-non-negative": constrained("non-negative"),
     "morph-sum-to-one": constrained("sum-to-one"),
