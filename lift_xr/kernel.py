@@ -4,12 +4,15 @@ Data stays band-major, as the scene is stored: a layer is ``weights @ (row, pixe
 transposed and the output lands where it belongs. Tiles are small enough that all activations of
 one tile stay in the L2 cache. Every tile has the same number of columns, the last one padded:
 matrix products of different widths round differently, and a pixel must not depend on its company.
+Nor on its place in the tile: some libraries round the first and the last columns of a product
+otherwise than those between (OpenBLAS 0.3.31 with AVX2 the outer eight), and these stay empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +26,8 @@ Array = npt.NDArray[np.float32]
 
 TILE = 256  # pixels; 64 rows x 256 x 4 B = 64 KiB an activation. 128 is as fast, 2048 20 % slower
 GPU_TILE = 65_536  # a GPU wants wide products; fixed as well, for the same reason
+MARGINS = (0, 8, 16, 32, 64)  # columns at both ends of a tile that may have to stay empty
+TRIALS = 4  # products that show which
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,35 +267,66 @@ class _Scratch:
     negative: Array
 
     @classmethod
-    def of(cls, network: DenseNetwork) -> _Scratch:
+    def of(cls, network: DenseNetwork, columns: int) -> _Scratch:
         inputs, width = network.msi_bands, network.output.shape[1]
         stack, first, second = (
-            np.ones((rows, TILE), np.float32) for rows in (inputs + 1 + width, 1 + width, 1 + width)
+            np.ones((rows, columns), np.float32)
+            for rows in (inputs + 1 + width, 1 + width, 1 + width)
         )
-        return cls(stack, first, second, np.empty((width, TILE), np.float32))
+        return cls(stack, first, second, np.empty((width, columns), np.float32))
 
 
 def _lift_on_cpu(
     network: DenseNetwork, pixels: Array, lifted: Array, rows: tuple[int, ...] | None
 ) -> None:
     layers, final = _with_bias(network)
-    taken = list(range(network.bands))
+    margin = margin_of(tuple(each.shape for each in (*layers, final)))
+    taken: list[int] | slice = slice(None)
     if rows is not None:
-        final, taken = _fewest_rows(final, rows)
-    whole = taken == list(range(len(final)))
-    scratch = _Scratch.of(network)
-    padded = np.empty((len(final), TILE), np.float32)
+        final, taken = _fewest_rows(final, rows, margin)
+    scratch = _Scratch.of(network, TILE + 2 * margin)
+    padded = np.empty((len(final), TILE + 2 * margin), np.float32)
     for start in range(0, pixels.shape[1], TILE):
         part = pixels[:, start : start + TILE]
-        columns = part.shape[1]
-        scratch.stack[: network.msi_bands, :columns] = part
-        out = lifted[:, start : start + TILE] if whole and columns == TILE else padded
+        inside = slice(margin, margin + part.shape[1])
+        scratch.stack[: network.msi_bands, inside] = part
+        fits = taken == slice(None) and part.shape[1] == padded.shape[1]
+        out = lifted[:, start : start + TILE] if fits else padded
         _lift_tile(network, layers, final, scratch, out)
         if out is padded:
-            lifted[:, start : start + TILE] = padded[taken, :columns]
+            lifted[:, start : start + TILE] = padded[taken, inside]
 
 
-def _fewest_rows(final: Array, rows: tuple[int, ...]) -> tuple[Array, list[int]]:
+@lru_cache(maxsize=256)
+def margin_of(shapes: tuple[tuple[int, int], ...]) -> int:
+    """How many columns at both ends of a tile stay empty, for weights of these shapes.
+
+    It is tried, on this machine: the fewest with which all columns between round alike.
+    """
+    for margin in MARGINS:
+        if all(_rounds_alike(shape, margin) for shape in shapes):
+            return margin
+    raise RuntimeError(
+        f"matrix products of this machine's numpy round columns differently, farther than "
+        f"{MARGINS[-1]} from the ends of {TILE}; expected the same for every pixel. Use another "
+        "build of numpy, as pip installs it"
+    )
+
+
+def _rounds_alike(shape: tuple[int, int], margin: int) -> bool:
+    """Whether a column comes out the same wherever it stands, but for a margin."""
+    random = np.random.default_rng(0)
+    for _ in range(TRIALS):
+        weights, column = (random.standard_normal(each, np.float32) for each in (shape, shape[1]))
+        tile = np.repeat(column[:, None], TILE + 2 * margin, axis=1)
+        with one_blas_thread():
+            inside = (weights @ tile)[:, margin : margin + TILE]
+        if (inside != inside[:, :1]).any():
+            return False
+    return True
+
+
+def _fewest_rows(final: Array, rows: tuple[int, ...], margin: int) -> tuple[Array, list[int]]:
     """Choose what of the last product to compute for ``rows``, and where they are in it.
 
     Libraries of matrix products may round a row differently in a product of fewer rows, so it is
@@ -299,10 +335,12 @@ def _fewest_rows(final: Array, rows: tuple[int, ...]) -> tuple[Array, list[int]]
     """
     wanted = list(rows) if len(rows) > 1 else [*rows, *rows]
     if len(wanted) < len(final):
-        shape = (final.shape[1], TILE)
+        shape = (final.shape[1], TILE + 2 * margin)
         tile = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         few = np.ascontiguousarray(final[wanted])
-        if np.array_equal(few @ tile, (final @ tile)[wanted]):
+        inside = slice(margin, margin + TILE)
+        alike = np.array_equal((few @ tile)[:, inside], (final @ tile)[wanted][:, inside])
+        if alike and _rounds_alike(few.shape, margin):
             return few, list(range(len(rows)))
     return final, list(rows)
 

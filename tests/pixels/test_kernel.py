@@ -88,6 +88,26 @@ def test_a_pixel_does_not_depend_on_its_company(size: int, start: int, seed: int
         )
 
 
+@pytest.mark.parametrize("margin", kernel.MARGINS)
+@pytest.mark.parametrize("pixels", [1, TILE, TILE + 5, 3 * TILE])
+def test_columns_that_stay_empty_change_nothing(margin: int, pixels: int, monkeypatch) -> None:
+    net, block = network(), block_of(pixels)
+    monkeypatch.setattr(kernel, "margin_of", lambda shapes: margin)
+    found = net(block)
+    np.testing.assert_allclose(found, by_the_formula(net, block), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(net.select([2, 5])(block), found[[2, 5]], rtol=2e-5, atol=2e-5)
+
+
+def test_columns_are_left_empty_as_far_as_products_round_otherwise(monkeypatch) -> None:
+    shapes = ((16, 4), (7, 20))
+    kernel.margin_of.cache_clear()
+    monkeypatch.setattr(kernel, "_rounds_alike", lambda shape, margin: margin >= sum(shape) / 2)
+    assert kernel.margin_of(shapes) == 16
+    with pytest.raises(RuntimeError, match="round columns differently, farther than 64 from"):
+        kernel.margin_of(((200, 4),))
+    kernel.margin_of.cache_clear()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_pixel_that_is_not_finite_is_nan_in_every_band_and_alone(bad: float) -> None:
     net, block = network(), block_of(TILE + 9)
@@ -194,14 +214,14 @@ def test_bands_are_selected_from_the_end_too_and_none_beyond() -> None:
 def test_where_a_row_alone_rounds_differently_all_rows_are_computed(monkeypatch) -> None:
     final = np.random.default_rng(0).random((50, 68), dtype="float32")
     monkeypatch.setattr(kernel.np, "array_equal", lambda *_: False)
-    product, taken = kernel._fewest_rows(final, (3,))
+    product, taken = kernel._fewest_rows(final, (3,), kernel.margin_of((final.shape,)))
     assert product is final
     assert taken == [3]
 
 
 def test_one_band_takes_a_last_product_of_two_rows() -> None:
     final = np.random.default_rng(0).random((50, 68), dtype="float32")
-    product, taken = kernel._fewest_rows(final, (3,))
+    product, taken = kernel._fewest_rows(final, (3,), kernel.margin_of((final.shape,)))
     if len(product) < 50:  # where BLAS rounds rows alone as it does among others
         np.testing.assert_array_equal(product, final[[3, 3]])
         assert taken == [0]
