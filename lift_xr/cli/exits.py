@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import sys
@@ -60,6 +61,8 @@ class Interrupted(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print ``lift-xr: interrupted: message``."""
+        # What zarr's threads were reading is given up; asyncio would log that as the process ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         click.echo(f"lift-xr: {click.style('interrupted', fg='yellow')}: {self.message}", err=True)
 
 
