@@ -13,7 +13,7 @@ def one_codec_at_a_time() -> ProcessLimit:
 
     Left alone it starts up to ten for every thread that reads or writes, while others lift. Chunks
     of a mosaic on an object store then come one after the other too, which zarr cannot tell from
-    their decoding: tenths of a second for a shard that takes seconds to lift.
+    their decoding.
     """
     return _ONE_CODEC
 
