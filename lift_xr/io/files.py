@@ -20,6 +20,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 from zarr.storage import FsspecStore, ObjectStore, WrapperStore
 
+from lift_xr.io.below import BelowStore
 from lift_xr.plan import Layout
 
 CHUNKS = "/c"  # what follows the path of an array in the names of its files
@@ -116,6 +117,9 @@ def listed(target: Store, folder: str) -> dict[str, Mapping[str, Any]]:
             return _listed_by_fsspec(target, folder)
         if isinstance(target, ObjectStore):
             return {each["path"]: each for some in target.store.list(folder) for each in some}
+        if isinstance(target, BelowStore):
+            found = listed(target.base, target.outside(folder))
+            return {target.inside(key): told for key, told in found.items()}
     return {}
 
 

@@ -20,6 +20,7 @@ import zarr.storage
 from dask.highlevelgraph import MaterializedLayer
 
 from lift_xr.errors import LayoutError
+from lift_xr.io.below import BelowStore
 from lift_xr.io.engines import out_of_reach
 from lift_xr.io.record import RECORD
 from lift_xr.io.root import DAMAGED
@@ -193,6 +194,8 @@ def _expect_writable(store: Any) -> None:
 
 def _in_memory(store: Any) -> bool:
     """Whether a store is in the memory of this process, under whichever name."""
+    if isinstance(store, BelowStore):
+        return _in_memory(store.base)
     if isinstance(store, zarr.storage.FsspecStore):
         return "memory" in (store.fs.protocol, *store.fs.protocol)
     if type(getattr(store, "store", None)).__name__ == "MemoryStore":  # of obstore, wrapped

@@ -15,6 +15,7 @@ import zarr.storage
 
 from lift_xr.decode import PACKING, common_packing
 from lift_xr.errors import LayoutError
+from lift_xr.io.below import BelowStore
 from lift_xr.io.geozarr import asset_paths, without_conventions
 from lift_xr.io.lazy import Decoded, blocks_of
 from lift_xr.scene import ALIASES
@@ -115,13 +116,7 @@ def found_anywhere(source: Any) -> Any:
 
 
 def place_beside(store: Any) -> Any:
-    """Name the store in a store that holds the cube which a recipe's model looks at again.
-
-    Raises
-    ------
-    LayoutError
-        A store that has no path or URL.
-    """
+    """Name the store in a store that holds the cube which a recipe's model looks at again."""
     path = local_path(store)
     if path is not None:
         return path / BESIDE
@@ -130,10 +125,7 @@ def place_beside(store: Any) -> Any:
     if isinstance(store, zarr.storage.FsspecStore):
         below = f"{store.path}/{BESIDE}"
         return zarr.storage.FsspecStore(store.fs, store.read_only, below, store.allowed_exceptions)
-    raise LayoutError(
-        f"store is a {type(store).__name__}, and the recipe of a model that looks at the cube "
-        "again holds a second store in it; expected a path or a URL. Use kind='cube'"
-    )
+    return BelowStore(zarr.storage.MemoryStore(store) if isinstance(store, dict) else store, BESIDE)
 
 
 def is_beside(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+import obstore.store
 import pytest
 import rasterio
 import xarray as xr
@@ -17,22 +19,28 @@ import zarr
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, MemoryStore
+from zarr.storage import FsspecStore, MemoryStore, ObjectStore
 
 import lift_xr
 from lift_xr.cli import main
 from lift_xr.errors import LayoutError
 from lift_xr.io import WriteFailed, export, levels, open_scene, status, verify, write_zarr
+from lift_xr.io.below import BelowStore
+from lift_xr.io.create import as_store
 from lift_xr.io.embed import holds_model
 from lift_xr.io.lazy import Decoded, source_of
 from lift_xr.io.lifting import Lifting
 from lift_xr.io.origin import Raster
 from lift_xr.io.record import all_progress
+from lift_xr.io.seal import read_file
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import base
 from tests.clusters import two_workers
+from tests.doors.test_engine import elsewhere
 from tests.doors.test_resume import files_of
 from tests.pixels.test_model_file import model
 from tests.scenes import on_grid
@@ -570,9 +578,59 @@ def test_a_part_that_finds_the_cube_of_another_lost_writes_its_mosaic_and_says_s
     assert files_of(store) == files_of(whole)
 
 
-def test_a_recipe_with_a_cube_needs_a_place_that_has_a_name(looking):
-    with pytest.raises(LayoutError, match="holds a second store in it; expected a path or a URL"):
-        write_zarr(looking, MemoryStore(), kind="recipe")
+@pytest.mark.parametrize("place", ["url", "fsspec", "objects", "memory", "dict"])
+def test_a_recipe_with_a_cube_is_written_in_parts_read_verified_repaired_anywhere(looking, place):
+    store, recipe = elsewhere(place), {"kind": "recipe", "shard": 128}
+    for i in (1, 2):
+        write_zarr(looking, store, **recipe, part=(i, 2))
+    np.testing.assert_array_equal(open_scene(store), looking.compute())
+    assert verify(store, shards="all").ok
+    files = {key: read_file(as_store(store), key) for key in sync(names_in(as_store(store)))}
+    lost = "hsi/0/reflectance/c/0/0/0"
+    sync(as_store(store).delete(lost))
+    (failure,) = verify(store, shards="all", repair=True).failures
+    assert (failure.path, failure.file) == ("hsi/0/reflectance", lost)
+    write_zarr(looking, store, **recipe, resume=True)
+    assert sync(names_in(as_store(store))) == [*files]
+    again = read_file(as_store(store), lost)
+    assert again.to_bytes() == files[lost].to_bytes()
+    with pytest.raises(LayoutError, match="already exists"):
+        write_zarr(looking, store, **recipe)
+    write_zarr(looking, store, **recipe, overwrite=True)
+    assert sync(names_in(as_store(store))) == [*files]
+
+
+async def names_in(store: Store) -> list[str]:
+    return sorted([key async for key in store.list()])
+
+
+def test_a_folder_of_a_store_is_a_store_that_leaves_the_rest_alone():
+    async def everything(store: Store) -> None:
+        value, prototype = Buffer.from_bytes(b"value"), default_buffer_prototype()
+        await store.set("kept", value)
+        await store.set("beneath", value)  # begins as the folder is called
+        folder = BelowStore(store, "be")
+        await folder.set("a/b", value)
+        await folder.set_if_not_exists("c", value)
+        assert sorted([key async for key in folder.list()]) == ["a/b", "c"]
+        assert sorted([name async for name in folder.list_dir("")]) == ["a", "c"]
+        assert [key async for key in folder.list_prefix("a/")] == ["a/b"]
+        assert await names_in(store) == ["be/a/b", "be/c", "beneath", "kept"]
+        assert await folder.exists("c")
+        assert not await folder.exists("kept")
+        assert await folder.getsize("c") == 5
+        found = await folder.get_partial_values(prototype, [("c", RangeByteRequest(1, 3))])
+        assert [each.to_bytes() for each in found] == [b"al"]
+        await folder.delete("c")
+        assert not await folder.is_empty("")
+        same = pickle.loads(pickle.dumps(BelowStore(MemoryStore(), "be")))
+        assert (same.folder, str(same)) == ("be", f"{same.base}/be")
+        await folder.clear()
+        assert await folder.is_empty("")
+        assert await names_in(store) == ["beneath", "kept"]
+
+    for store in (MemoryStore(), ObjectStore(obstore.store.MemoryStore())):
+        sync(everything(store))
 
 
 def damage(file: Path) -> None:
