@@ -17,14 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import zarr
 from zarr.abc.store import Store
+from zarr.codecs import BytesCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
+from zarr.storage import LocalStore
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.store import VARIABLE
@@ -34,6 +37,8 @@ from lift_xr.unmix import ABUNDANCE
 
 RECORD = "_progress"
 FAILING, LEFT, DONE = -1, 0, 1  # the states of a task; what was never written reads as 0
+ROW_DTYPE = np.dtype("<i8")
+PLAIN = (BytesCodec(endian="little"),)  # how a row is stored: its numbers, one after the other
 NO_ROW = np.int64(-1)  # stands for every number of a row that is damaged beyond reading
 STATE, CLIPPED, ROW = "state", "clipped_values", "row"
 MARKS = "failing"  # beside the rows of a pass: an object for every task that was given up
@@ -119,8 +124,8 @@ def key_of_row(first: int, index: tuple[int, ...]) -> str:
 def read_progress(store: Any, each: Pass) -> Progress:
     """Read the record of a pass: one small object for every task that has ended.
 
-    A thousand take a second of a disk: a run, which looks a few times as it begins and as it ends,
-    asks anew each time, because other processes write while it looks.
+    A thousand take about a second of an object store, and much less of a disk: a run, which looks a
+    few times as it begins and as it ends, asks anew each time, because others write meanwhile.
     """
     return _progress(store, record_path(each))
 
@@ -207,6 +212,8 @@ def read_rows(array: zarr.Array[Any], damage: tuple[type[Exception], ...] = DAMA
 
     A machine that lost its power may leave a file without its end.
     """
+    if isinstance(array.store, LocalStore) and getattr(array.metadata, "codecs", None) == PLAIN:
+        return _rows_of_files(array, Path(array.store.root) / array.path)
     try:
         return np.array(array[...])
     except damage:
@@ -217,12 +224,23 @@ def read_rows(array: zarr.Array[Any], damage: tuple[type[Exception], ...] = DAMA
         return rows
 
 
+def _rows_of_files(array: zarr.Array[Any], folder: Path) -> np.ndarray:
+    """Read rows from a disk without zarr, which takes half a millisecond for each, there or not."""
+    rows = np.full(array.shape, array.fill_value)
+    for index in np.ndindex(*array.shape[:-1]):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            content = (folder / array.metadata.encode_chunk_key((*index, 0))).read_bytes()
+            whole = len(content) == rows[index].nbytes
+            rows[index] = np.frombuffer(content, ROW_DTYPE) if whole else NO_ROW
+    return rows
+
+
 def content_digest(store: Any) -> str:
     """Name the pixels of a complete store: the digest of the checksums of all its shards."""
     digest = hashlib.sha256()
     for first, progress in all_progress(store).items():
         digest.update(f"{first} {progress.rows.shape}".encode())
-        digest.update(progress.rows.astype("<i8").tobytes())
+        digest.update(progress.rows.astype(ROW_DTYPE).tobytes())
     return digest.hexdigest()
 
 
@@ -241,7 +259,7 @@ def done_row(clipped: int, checksums: Sequence[int]) -> np.ndarray:
 
 def row_checksum(row: np.ndarray) -> int:
     """Sum up a row of the record, but for its last number, which is this sum."""
-    return checksum(row[:-1].astype("<i8"))
+    return checksum(row[:-1].astype(ROW_DTYPE))
 
 
 def is_done(row: np.ndarray) -> bool:

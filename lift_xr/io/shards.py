@@ -12,7 +12,7 @@ import zarr
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.blocks import Lifter, lift_block
-from lift_xr.encode import Encoded, encode_block
+from lift_xr.encode import Encoded, empty_block, encode_block
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.create import (
     as_store,
@@ -93,9 +93,7 @@ def write_lifted(
 
     Strip by strip: the float32 of a block, twice as large as what is stored, is never there whole.
     """
-    codes = np.empty((*block.shape[:-3], model.bands, *block.shape[-2:]), target.packing.dtype)
-    flags = np.empty((*block.shape[:-3], *block.shape[-2:]), "uint8")
-    encoded = Encoded(codes, flags, 0)
+    encoded = empty_block((*block.shape[:-3], model.bands, *block.shape[-2:]), target.packing)
     for rows in spans_of(strips(*block.shape[-2:])):
         encoded = _with_strip(encoded, slice(*rows), block, target, model, device)
     return _write_encoded(encoded, target, block_id)
@@ -107,9 +105,11 @@ def _with_strip(
     """Lift and encode some rows; what that takes is gone before the next ones, and the writing."""
     lifted = lift_block(block[..., rows, :], model=model, device=device, block_id=(0, 0))
     with lap("encode"):
-        strip = encode_block(lifted, target.packing, trained=target.trained)
-        encoded.codes[..., rows, :], encoded.flags[..., rows, :] = strip.codes, strip.flags
-    return replace(encoded, clipped=encoded.clipped + strip.clipped)
+        part = replace(
+            encoded, codes=encoded.codes[..., rows, :], flags=encoded.flags[..., rows, :]
+        )
+        part = encode_block(lifted, target.packing, trained=target.trained, into=part)
+    return replace(encoded, clipped=part.clipped)
 
 
 def _write_encoded(encoded: Encoded, target: Target, block_id: Index) -> np.ndarray:

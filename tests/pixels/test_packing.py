@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lift_xr.encode import CLIPPED, NODATA, OUTSIDE, STRIP, encode_block
+from lift_xr.encode import CLIPPED, NODATA, OUTSIDE, STRIP, Encoded, empty_block, encode_block
 from lift_xr.packing import MISSING, Packing, decode_block
 
 REFLECTANCE = Packing(np.dtype("uint16"), 1e-4, 0.0)
@@ -41,6 +41,33 @@ def test_codes_hold_values_to_half_a_step(values, low, span):
     rounding = 4 * np.spacing(np.float32(abs(low) + span))
     assert np.nanmax(np.abs(found - scaled), initial=0) <= 0.5 * packing.scale_factor + rounding
     np.testing.assert_array_equal(np.isnan(found), np.isnan(scaled))
+
+
+@given(
+    halves=arrays.arrays("int32", (2, 3, 5), elements=st.integers(-3, 2 * 65534 + 3)),
+    missing=st.booleans(),
+)
+def test_codes_are_rounded_to_the_nearest_and_ties_to_the_even_one(halves, missing):
+    block = halves.astype("float32") / 2
+    if missing:  # which goes another way
+        block[0, 0, 0] = np.nan
+    expected = np.clip(np.rint(block), 0, 65534)
+    encoded = encode_block(block, Packing(np.dtype("uint16")))
+    np.testing.assert_array_equal(encoded.codes, np.where(np.isnan(block), MISSING, expected))
+
+
+def test_a_block_can_be_encoded_into_room_that_is_there():
+    block = np.random.default_rng(3).uniform(-1, 8, (2, 6, 5)).astype("float32")
+    for packing in (REFLECTANCE, Packing(np.dtype("float32"))):
+        whole = encode_block(block, packing, trained=(0, 5))
+        room = empty_block(block.shape, packing)
+        clipped = 0
+        for rows in (slice(0, 4), slice(4, 6)):
+            part = Encoded(room.codes[:, rows], room.flags[rows], clipped)
+            clipped = encode_block(block[:, rows], packing, trained=(0, 5), into=part).clipped
+        np.testing.assert_array_equal(room.codes, whole.codes)
+        np.testing.assert_array_equal(room.flags, whole.flags)
+        assert clipped == whole.clipped
 
 
 def test_values_beyond_the_codes_are_clipped_and_counted():
