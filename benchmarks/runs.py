@@ -39,8 +39,6 @@ FIELDS = (*KEY, "seed", *SCORES, *COSTS, "code", "note")
 Identity = tuple[str, ...]
 Results = dict[str, list[dict]]
 """By method, one for each row and seed."""
-Together = list[dict]
-"""Rows that one training serves."""
 
 
 def run_missing(rows: list[dict], methods: Iterable[str], seeds: Iterable[int]) -> Results:
@@ -51,15 +49,18 @@ def run_missing(rows: list[dict], methods: Iterable[str], seeds: Iterable[int]) 
     """
     rows = [PROTOCOL | row | {"seed": seed} for row in rows for seed in seeds]
     known = {method: earlier(method) for method in methods}
-    missing = {method: trainings(rows, method, done) for method, done in known.items()}
+    missing = {
+        method: [each for name, each in wanted(rows, method).items() if name not in done]
+        for method, done in known.items()
+    }
     number = Counter[str]()
-    tasks = [(method, together) for method in missing for together in missing[method]]
-    for method, results in side_by_side(tasks):
-        for found in results:
-            known[method][identity(found)] = found
-            number[method] += 1
-            tell(found, method, f"{number[method]}/{sum(map(len, missing[method]))}")
+    for method, found in side_by_side([(each, row) for each in missing for row in missing[each]]):
+        known[method][identity(found)] = found
         write(results_of(method), known[method].values())
+        number[method] += 1
+        place = f"{number[method]}/{len(missing[method])}"
+        told = [f"{found[name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
+        print(method, place, *identity(found), *told, found["note"], flush=True)
     found = {
         method: [
             done[identity(stands_for(row, method))] | {key: row[key] for key in KEY} for row in rows
@@ -69,12 +70,6 @@ def run_missing(rows: list[dict], methods: Iterable[str], seeds: Iterable[int]) 
     if len(used := versions(found)) > 1:
         print(f"Warning: these results are of {len(used)} versions of lift_xr: {', '.join(used)}")
     return found
-
-
-def tell(found: dict, method: str, place: str) -> None:
-    """One line for one result, as soon as it is there."""
-    told = [f"{found[name]:.2f}" for name in ("PSNR", "SAM", "ERGAS", "training_s", "cpu_s")]
-    print(method, place, *identity(found), *told, found["note"], flush=True)
 
 
 def results_of(method: str) -> Path:
@@ -92,23 +87,10 @@ def wanted(rows: list[dict], method: str) -> dict[Identity, dict]:
     return {identity(each): each for each in (stands_for(row, method) for row in rows)}
 
 
-def trainings(rows: list[dict], method: str, done: Iterable[Identity]) -> list[Together]:
-    """What is missing, by training: a method that sees no cube trains once for all ratios.
-
-    A larger ratio only leaves out some rows and columns at the end, so the smallest comes first.
-    """
-    found: dict[Identity, Together] = {}
-    for name, row in wanted(rows, method).items():
-        if name not in done:
-            alike = row if sees_hsi(method) else row | {"ratio": "any"}
-            found.setdefault(identity(alike), []).append(row)
-    return [sorted(together, key=lambda row: int(row["ratio"])) for together in found.values()]
-
-
-def side_by_side(tasks: list[tuple[str, Together]]) -> Iterator[tuple[str, list[dict]]]:
+def side_by_side(tasks: list[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:
     """Measure rows of methods, as many at a time as there are cores; each is given when done."""
     waiting = iter(sorted(tasks, key=lambda task: -pixels_seen(*task)))  # the long ones not last
-    running: dict[Connection, tuple[str, Together, multiprocessing.process.BaseProcess]] = {}
+    running: dict[Connection, tuple[str, dict, multiprocessing.process.BaseProcess]] = {}
     while True:
         while len(running) < cores() and (task := next(waiting, None)) is not None:
             reply, child = begin(*task)
@@ -126,9 +108,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pixels_seen(method: str, together: Together) -> int:
+def pixels_seen(method: str, row: dict) -> int:
     """How many pixels a method trains on, which its time depends on most."""
-    row = together[0]
     sizes, ratio = load(row["scene"]).sizes, int(row["ratio"]) if sees_hsi(method) else 1
     return (sizes["y"] // ratio) * (sizes["x"] // ratio)
 
@@ -138,9 +119,13 @@ def stands_for(row: dict, method: str) -> dict:
     row = PROTOCOL | row
     if sees_hsi(method):
         return row
-    size = load(row["scene"]).shape[1:]
-    mine = used(size, int(row["ratio"]))
-    alike = [ratio for ratio in published.HSI_SNR if used(size, ratio) == mine]
+    sizes = load(row["scene"]).sizes
+    used = [sizes[dim] // int(row["ratio"]) * int(row["ratio"]) for dim in ("y", "x")]
+    alike = [
+        ratio
+        for ratio in published.HSI_SNR
+        if [sizes[dim] // ratio * ratio for dim in ("y", "x")] == used
+    ]
     return row | {"psf": "any", "kernels": "any", "ratio": min(alike)}
 
 
@@ -175,35 +160,29 @@ def largest(valid: np.ndarray) -> tuple[slice, slice]:
     return found
 
 
-def begin(
-    method: str, together: Together
-) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+def begin(method: str, row: dict) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """Have a child train on one degraded scene and score the lifted MSI against the truth."""
-    load(together[0]["scene"])  # here, so that children share it
+    load(row["scene"])  # here, so that children share it
     ours, theirs = multiprocessing.Pipe(duplex=False)
     context = multiprocessing.get_context("fork")  # nothing has computed here, so no thread is lost
-    child = context.Process(
-        target=answer, args=(theirs, together, method, int(together[0]["seed"]))
-    )
+    child = context.Process(target=answer, args=(theirs, row, method, int(row["seed"])))
     child.start()
     theirs.close()
     return ours, child
 
 
 def measured_by(
-    reply: Connection, together: Together, child: multiprocessing.process.BaseProcess
-) -> list[dict[str, Any]]:
+    reply: Connection, row: dict, child: multiprocessing.process.BaseProcess
+) -> dict[str, Any]:
     """Take what a child found; a note where it ended without a word."""
     try:
         found = reply.recv()
     except EOFError:
-        found = [{"note": "its process ended"}] * len(together)
+        found = {"note": "its process ended"}
     child.join()
-    empty = dict.fromkeys((*SCORES, *COSTS), float("nan")) | {"code": code(), "note": ""}
-    return [
-        {key: row[key] for key in (*KEY, "seed")} | empty | each
-        for row, each in zip(together, found, strict=True)
-    ]
+    empty = dict.fromkeys((*SCORES, *COSTS), float("nan"))
+    kept = {key: row[key] for key in (*KEY, "seed")} | {"code": code(), "note": ""}
+    return kept | empty | found
 
 
 @lru_cache(maxsize=1)
@@ -231,23 +210,18 @@ def versions(found: Results) -> list[str]:
     return sorted({each.get("code") or "unknown" for results in found.values() for each in results})
 
 
-def answer(reply: Connection, together: Together, method: str, seed: int) -> None:
-    """Measure what one training gives and send it; what a method refuses is sent as a note."""
+def answer(reply: Connection, row: dict, method: str, seed: int) -> None:
+    """Measure one result and send it; what a method refuses is sent as a note."""
     warnings.simplefilter("ignore")  # one band says little, and other things known here
     torch.set_num_threads(1)
     try:
-        reply.send(measured(together, method, seed))
+        reply.send(measured(row, method, seed))
     except Exception as error:  # a long run goes on with the next row
-        note = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        reply.send([{"note": note}] * len(together))
+        reply.send({"note": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
 
 
-def measured(together: Together, method: str, seed: int) -> list[dict[str, float]]:
-    """Scores and costs of one training, for each row that it serves, the smallest ratio first.
-
-    ``lift_s`` is CPU seconds for a million pixels.
-    """
-    row = together[0]
+def measured(row: dict, method: str, seed: int) -> dict[str, float]:
+    """Scores and costs of one result; ``lift_s`` is CPU seconds for a million pixels."""
     case = published.case(
         load(row["scene"]),
         ratio=int(row["ratio"]),
@@ -272,17 +246,7 @@ def measured(together: Together, method: str, seed: int) -> list[dict[str, float
     costs["peak_mib"] = peak_mib() - before
     costs["lift_s"] = spent * 1e6 / case.reference[0].size
     expect_finite(lifted)
-    found = []
-    for each in together:
-        rows, columns = used(case.reference.shape[1:], int(each["ratio"]))
-        pair = (cube[:, :rows, :columns] for cube in (lifted, case.reference))
-        found.append({**published.scores(*pair), **costs})
-    return found
-
-
-def used(size: tuple[int, ...], ratio: int) -> list[int]:
-    """Rows and columns of a scene that the cells of a ratio fill."""
-    return [length // ratio * ratio for length in size]
+    return {**published.scores(lifted, case.reference), **costs}
 
 
 def expect_finite(lifted: published.Floats) -> None:
