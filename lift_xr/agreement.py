@@ -48,7 +48,9 @@ FEWEST_CELLS = 64  # with 25, of which the edge dimmed half, the answer was 2.3 
 FARTHEST_BELIEVED = 0.95 * FARTHEST  # cells: a shift at the end of the search is none found
 WORST = 0.25  # standard deviations of the scene that a point spread may leave unexplained
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
-ADVICE = "Check that the scenes lie over one another and that the point spread, psf=, is right"
+ADVICE = "Check that the scenes lie over one another"
+ADVICE_OF_GIVEN = f"{ADVICE} and that the point spread, psf=, is right"
+FEW = "Use a larger cube, or consistency='msi'"
 # Times what the estimated point spread leaves, for one that is given: right ones left up to 1.04 on
 # real scenes; at 1.15, a shift of a third of a pixel already cost 0.3 dB.
 CONTRADICTED = 1.1
@@ -136,7 +138,7 @@ def _too_large(shape: tuple[int, ...], ratio: int, margin: int) -> str | None:
     return (
         f"a place of {LEAST_SIDE} x {LEAST_SIDE} cells, and what they see around, is "
         f"{rows * ratio} x {columns * ratio} pixels of {bands} bands; expected "
-        f"{2 * MOST_VALUES:,} values at most"
+        f"{2 * MOST_VALUES:,} values at most. Use consistency='msi'"
     )
 
 
@@ -146,11 +148,14 @@ def _judged(
     """The kernel, what to say of it and what it leaves unexplained; or what speaks against it."""
     found = estimate_point_spread(seen, ratio)
     if found is None:
-        return "too few cells of the cube lie over the mosaic, or all alike, to find a point spread"
+        return (
+            "too few cells of the cube lie over the mosaic, or all alike, to find a point spread. "
+            f"{FEW}"
+        )
     if found.cells < FEWEST_CELLS:
         return (
             f"{found.cells} cells of the cube lie over the mosaic with all that they see; expected "
-            f"{FEWEST_CELLS} or more to judge a point spread by"
+            f"{FEWEST_CELLS} or more to judge a point spread by. {FEW}"
         )
     if (apart := max(map(abs, found.shift)) / ratio) >= FARTHEST_BELIEVED:
         return (
@@ -160,7 +165,7 @@ def _judged(
     estimated = residual_of(found.kernel, seen, ratio)
     given = estimated if psf is None else residual_of(psf, seen, ratio)
     if reason := implausible(given, estimated):
-        return reason
+        return f"{reason}. {ADVICE if psf is None else ADVICE_OF_GIVEN}"
     if psf is not None:
         return psf, {"form": "given"}, given
     return found.kernel, told_of(found), given
@@ -169,7 +174,7 @@ def _judged(
 def implausible(given: float, estimated: float) -> str | None:
     """Say what speaks against a point spread, if anything does."""
     if not np.isfinite(given):
-        return "through the given psf, too few cells see only pixels that the mosaic has"
+        return "through the point spread, too few cells see only pixels that the mosaic has"
     if given > WORST:
         return (
             f"through the point spread, the mosaic leaves {given:.0%} of the standard deviation of "
@@ -194,14 +199,16 @@ def agreeing(
         The network as it was, with a warning, where it cannot; and what to say of it in the model.
     """
     if isinstance(sight, str):
-        return trained, _fallen_back(sight, {})
+        return trained, _fallen_back(sight, {}, advice="")
     if not isinstance(trained["network"], DenseNetwork):
-        return trained, _fallen_back(
-            "the method's spectra are mixtures and stay so", sight.about, advice="Use method='sin'"
-        )
+        advice = "Use method='sin'" if len(response) > 1 else "Use consistency='msi'"
+        reason = "the method's spectra are mixtures and stay so"
+        return trained, _fallen_back(reason, sight.about, advice=advice)
+    advice = ADVICE_OF_GIVEN if sight.about.get("form") == "given" else ADVICE
     refused = trained["refused"]
     if refused is not None:
-        return trained, _fallen_back(refused.reason, sight.about | refused.errors)
+        told = sight.about | refused.errors
+        return trained, _fallen_back(refused.reason, told, advice=advice)
     with one_blas_thread():
         made, errors = agree(
             trained["network"],
@@ -215,7 +222,7 @@ def agreeing(
     # none of eleven real cases is refused, the nearest keeps 94 % where 98 are allowed.
     refused = objection(made, errors)
     if refused is not None:
-        return trained, _fallen_back(refused.reason, told)
+        return trained, _fallen_back(refused.reason, told, advice=advice)
     return {**trained, "network": made}, {"consistency": "both", "agreement": told}
 
 
@@ -230,8 +237,8 @@ def told_of_mosaic(sight: Sight | str | None, trained: Mapping[str, Any]) -> dic
     return {"mosaic": sight.about | {"learnt_from": trained["learnt"]} | reason}
 
 
-def _fallen_back(reason: str, told: dict[str, Any], *, advice: str = ADVICE) -> dict[str, Any]:
-    warn_user(f"consistency='both' became 'msi': {reason}. {advice}")
+def _fallen_back(reason: str, told: dict[str, Any], *, advice: str) -> dict[str, Any]:
+    warn_user(f"consistency='both' became 'msi': {reason}. {advice}".removesuffix(". "))
     return {"consistency": "msi", "agreement": told | {"fallback": reason}}
 
 

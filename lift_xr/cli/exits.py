@@ -35,6 +35,9 @@ SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
     "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+    "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
+    "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
+    "verify(store, repair=True)": "lift-xr verify STORE --repair",
     "Use predict(model, msi, hsi=hsi)": "Give --hsi HSI, or to fuse HSI before MSI",
 }
 OPTIONS = {"units": "wavelength-units"}  # where option and keyword differ

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 )
 @options.out("STORE", "Where the result will go: is there room?", type=str)
 @options.device
+@options.units
 @options.alpha
 @click.option(
     "--probe/--no-probe",
@@ -72,6 +73,7 @@ def plan(
     model: Path,
     hsi: str | None,
     scheduler: str | None,
+    wavelength_units: str | None,
     alpha: Alpha,
     **settings: Any,
 ) -> None:
@@ -87,7 +89,7 @@ def plan(
 
     fitted = load_model(model)
     _expect_cube(fitted, hsi)
-    cube = None if hsi is None else open_scene(hsi)
+    cube = None if hsi is None else open_scene(hsi, units=wavelength_units)
     with connected(scheduler):
         found = foresee(open_scene(msi, alpha=alpha), fitted, hsi=cube, **settings)
     Console().print(_table(msi, found.rows))

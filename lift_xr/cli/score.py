@@ -61,6 +61,7 @@ TITLES = {"truth": "Against {}", "msi": "Seen by the MSI's sensor, against {}"} 
 @options.psf
 @options.sigma
 @options.harmonize
+@options.units
 @options.alpha
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; what is not a number is null.")
 def score(
@@ -72,7 +73,8 @@ def score(
     """Score ESTIMATE by six metrics against REFERENCE, or against the scenes it was made from.
 
     RMSE, PSNR, SSIM, UIQI, ERGAS and SAM against a truth on the same grid, of which what lies
-    beyond ESTIMATE, as `lift-xr degrade` leaves it out, is left out too. Without one, --msi and
+    beyond ESTIMATE, as `lift-xr degrade` leaves it out, is left out too, and so are its bad bands
+    where ESTIMATE has none. Without one, --msi and
     --hsi tell how well ESTIMATE, seen again by the two sensors, agrees with what they saw; the
     mosaic's values are first made those of the cube if both are given, as `lift-xr fuse` does.
     Pixels without data are left out.
@@ -115,6 +117,7 @@ def _compare(
     psf: str,
     sigma: float | None,
     harmonize: str,
+    wavelength_units: str | None,
     alpha: Alpha,
 ) -> tuple[Found, dict[str, Any]]:
     """Make all comparisons: their values, and what else there is to say of them."""
@@ -123,12 +126,12 @@ def _compare(
     from lift_xr.metrics import score as scored
 
     fused = open_scene(estimate)
-    cube = None if hsi is None else open_scene(hsi)
+    cube = None if hsi is None else open_scene(hsi, units=wavelength_units)
     made: dict[str, xr.Dataset] = {}
     told: dict[str, Any] = {}
     if reference is not None:
-        whole = open_scene(reference)
-        truth = _cut(whole, fused)
+        whole = open_scene(reference, units=wavelength_units)
+        truth = _cut(_without_bad_bands(whole, fused), fused)
         told |= {"cut": _told_cut(whole, truth)} if truth is not whole else {}
         ratio = ratio or _ratio_of(cube, fused)
         reflectance = truth.attrs.get("units") == "1" and variant == "textbook"
@@ -144,6 +147,14 @@ def _compare(
         told |= {"psf": psf, "sigma": sigma}
     # One after the other: together, dask 2026.8 loses tasks that the three share.
     return {against: _values(each.compute()) for against, each in made.items()}, told
+
+
+def _without_bad_bands(truth: xr.DataArray, fused: xr.DataArray) -> xr.DataArray:
+    """Leave out the truth's bad bands where the estimate has none, as `degrade` and `fuse` do."""
+    if "good_wavelength" not in truth.coords or truth.sizes["band"] == fused.sizes["band"]:
+        return truth
+    good = truth["good_wavelength"].to_numpy().astype(bool)
+    return truth.isel(band=good) if good.sum() == fused.sizes["band"] else truth
 
 
 def _cut(truth: xr.DataArray, fused: xr.DataArray) -> xr.DataArray:
@@ -171,7 +182,9 @@ def _places(there: pd.Index, here: pd.Index) -> slice | None:
 
 def _told_cut(whole: xr.DataArray, part: xr.DataArray) -> str:
     sizes = (" x ".join(str(each.sizes[dim]) for dim in ("y", "x")) for each in (part, whole))
-    return "{} of {} pixels (y, x)".format(*sizes)
+    told = "{} of {} pixels (y, x)".format(*sizes)
+    bands, all_bands = part.sizes["band"], whole.sizes["band"]
+    return told if bands == all_bands else f"{told}, {bands} of {all_bands} bands: the good ones"
 
 
 def _ratio_of(cube: xr.DataArray | None, fused: xr.DataArray) -> float | None:

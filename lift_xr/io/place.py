@@ -238,4 +238,4 @@ def _same_place(read: Any, store: Any) -> bool:
     one, other = local_path(read), local_path(store)
     if one is not None and other is not None:
         return other.resolve() in (one.resolve(), *one.resolve().parents)
-    return bool(read is store or str(read) == str(store))
+    return bool(read is store or read == store or str(read) == str(store))

@@ -540,6 +540,11 @@ def test_an_address_whose_package_is_absent_names_the_package(
         ("Pass srf=SRF.sensor(...) instead", "Pass --srf NAME instead"),
         ("Pass data_range=1.0 for", "Pass data_range=1.0 for"),
         ("run again with part=(1, 3), part=(2, 3)", "run again with --part 1/3, --part 2/3"),
+        (
+            "Finish it with write_zarr(fused, store, resume=True)",
+            "Finish it with lift-xr fuse ... --resume",
+        ),
+        ("mark it with verify(store, repair=True)", "mark it with lift-xr verify STORE --repair"),
     ],
 )
 def test_advice_for_python_becomes_advice_for_the_shell(python: str, shell: str) -> None:

@@ -110,6 +110,32 @@ def test_score_is_what_the_library_computes(
     assert said in shown
 
 
+def test_score_leaves_out_the_bad_bands_of_a_truth_that_names_no_units(
+    files: Files, tmp_path: Path
+) -> None:
+    truth, estimate = (open_scene(files[name]) for name in ("truth", "estimate"))
+    good = np.arange(truth.sizes["band"]) != 3
+    truth = truth.assign_coords(good_wavelength=("band", good))
+    del truth["wavelength"].attrs["units"]
+    paths = {name: tmp_path / f"{name}.zarr" for name in ("truth", "estimate")}
+    named = truth.to_dataset(name="truth").chunk()
+    named.to_zarr(paths["truth"], zarr_format=3, consolidated=False)
+    write_zarr(estimate.isel(band=good), paths["estimate"], dtype="float32", progress=False)
+    asked = "score", paths["estimate"], paths["truth"], "--ratio", 4
+    unnamed = run(*asked)
+    assert unnamed.exit_code == 2
+    assert "no units" in unnamed.output
+    shown = run(*asked, "--wavelength-units", "nm")
+    assert shown.exit_code == 0, shown.output
+    said = " ".join(shown.output.split())
+    bands = truth.sizes["band"]
+    assert f"32 x 32 of 33 x 35 pixels (y, x), {bands - 1} of {bands} bands: the good ones." in said
+    expected = lift_xr.score(
+        estimate.isel(band=good), truth[good, :32, :32], ratio=4, data_range=1.0
+    )
+    assert f"{float(expected.psnr):.4g}" in shown.output
+
+
 def test_score_takes_the_chain_in_the_help_of_degrade_at_any_size(
     files: Files, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -479,6 +480,20 @@ def test_damaged_headers_of_pixels_are_named_in_an_unfinished_store(store, whole
     }
     write_zarr(scene(), store, shard=SHARD, resume=True)
     assert files_of(store) == files_of(whole)
+
+
+def test_a_row_of_the_record_that_the_disk_cannot_read_is_named(store, monkeypatch):
+    (unread, *_) = sorted(store.glob("_progress/0/c/*/*/*/0"))
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == unread:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    (named,) = verify(store)["record"].failures
+    assert named.file == str(unread.relative_to(store))
 
 
 def test_a_row_of_the_record_that_is_cut_short_is_named_and_written_again(store, whole):

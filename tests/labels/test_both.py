@@ -251,7 +251,8 @@ def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
 def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:
     hsi, msi = pair()
     other = hsi.copy(data=hsi.to_numpy()[:, ::-1, ::-1].copy())
-    with pytest.warns(UserWarning, match="consistency='both' became 'msi': .*psf="):
+    said = "consistency='both' became 'msi': .*apart; expected .* Register them on one another$"
+    with pytest.warns(UserWarning, match=said):
         known = fitted(hsi=other)
     assert known.about["consistency"] == "msi"
     assert known.about["agreement"]["fallback"]
@@ -273,13 +274,13 @@ def test_bands_that_lie_apart_fall_back() -> None:
 def test_few_cells_are_not_enough_to_judge_a_point_spread_by() -> None:
     hsi, msi = pair()
     few, under = hsi[:, :7, :7], msi[:, : 7 * RATIO, : 7 * RATIO]
-    with pytest.warns(UserWarning, match=r"cells of the cube lie over the mosaic.*expected 64"):
+    with pytest.warns(UserWarning, match=r"cells of the cube lie .*expected 64.*larger cube"):
         assert fitted(hsi=few, msi=under).halo == 0
 
 
 def test_a_psf_that_no_cell_can_be_compared_through_falls_back() -> None:
     wide = np.ones((161, 161)) / 161**2
-    with pytest.warns(UserWarning, match="became 'msi'"):
+    with pytest.warns(UserWarning, match="became 'msi': .* that the point spread, psf=, is right$"):
         assert fitted(psf=wide).about["consistency"] == "msi"
 
 
