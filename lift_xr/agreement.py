@@ -50,7 +50,7 @@ WORST = 0.25  # standard deviations of the scene that a point spread may leave u
 CLEAR = 0.1  # the same, for cells to be trained on in another brightness
 ADVICE = "Check that the scenes lie over one another"
 ADVICE_OF_GIVEN = f"{ADVICE} and that the point spread, psf=, is right"
-FEW = "Use a larger cube, or consistency='msi'"
+FEW = "Use a larger cube"  # reasons are also told where 'msi' was asked for
 # Times what the estimated point spread leaves, for one that is given: right ones left up to 1.04 on
 # real scenes; at 1.15, a shift of a third of a pixel already cost 0.3 dB.
 CONTRADICTED = 1.1
@@ -138,7 +138,7 @@ def _too_large(shape: tuple[int, ...], ratio: int, margin: int) -> str | None:
     return (
         f"a place of {LEAST_SIDE} x {LEAST_SIDE} cells, and what they see around, is "
         f"{rows * ratio} x {columns * ratio} pixels of {bands} bands; expected "
-        f"{2 * MOST_VALUES:,} values at most. Use consistency='msi'"
+        f"{2 * MOST_VALUES:,} values at most"
     )
 
 
