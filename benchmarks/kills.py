@@ -2,21 +2,22 @@
 
 Three ways to be killed: the whole run (one process of two threads), one worker of a cluster of two
 (the run goes on), and one of four processes that share a store (``part=(i, 4)``; the others go on).
-Two kills of three wait until the process begins a shard, and come within the time of a task, so
-that they hit one; every third comes at any moment of the run, be it while the store is made or
-completed. Every kill has a store of its own, which is then finished and compared file by file. A
+Most kills come at any moment of the run. Some are aimed: at a shard that the process has just
+begun, at the making of the store, and at its completion, once all shards are begun. Every kill has
+a store of its own, which is then finished and compared file by file. A
 diary that the tasks keep tells which shards were started; the record, as the process left it, which
 were done. What was started and not done was in flight: no more than that may be started again. The
 diary tells by their size the windows that are compared with what is written, which may be read
 again: one before a process goes on with the work of others, and one of each of a part's neighbours.
 
-    python benchmarks/kills.py --kills 50
+    python benchmarks/kills.py --kills 51 --aimed 6
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -26,11 +27,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import dask
 import dask.array as da
@@ -49,8 +50,11 @@ PARTS = 4
 BEGUN = 0.05  # seconds between the beginning of a shard and its reading
 NEVER = 1e6  # seconds
 TASK = 0.2  # seconds that a task takes about, with these: a kill comes anywhere within
+MAKING = 0.1  # seconds from the first file of a store to its first shard, about
+COMPLETING = 1.0  # seconds from the beginning of the last shard to the end, about
 SHARD, LOOK, OTHER = "shard", "look", "other"  # what a task reads, as the diary calls it
-WAITING = (True, False, True)  # whether a kill waits for a shard to begin, in turn
+When = Literal["at any moment", "in a task", "as it is made", "as it is completed"]
+ANY, *AIMED = get_args(When)
 Index = tuple[int, ...]
 
 
@@ -95,10 +99,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: after so many seconds, or so many and the beginning of another shard."""
+    """When to kill: after so many seconds of the run, or within what it is aimed at."""
 
     seconds: float
-    waits: bool
+    when: When
 
 
 @dataclass(frozen=True)
@@ -192,16 +196,22 @@ def fused(place: Place) -> xr.DataArray:
 def await_moment(
     place: Place, pid: int | None, over: Callable[[float], Any], moment: Moment
 ) -> None:
-    """Wait for a moment of the run, or its end: ``over`` waits so long for that, and says so.
+    """Wait for a moment of the run, or its end: ``over`` waits so long for that, and says so."""
 
-    A kill that is to hit a shard waits until the process begins one, then for a part of a task.
-    """
-    over(moment.seconds)
-    if moment.waits:
-        before = len(place.started_by(pid or 0))
-        while not over(BEGUN / 20) and len(place.started_by(pid or 0)) == before:
+    def wait_for(begun: Callable[[], bool], *, lasts: float) -> None:
+        while not over(BEGUN / 20) and not begun():
             pass
-        over(moment.seconds % TASK)
+        over(moment.seconds % lasts)
+
+    if moment.when == "as it is made":
+        wait_for(place.store.exists, lasts=MAKING)
+    elif moment.when == "as it is completed":
+        wait_for(lambda: len({*place.started()}) == place.shards, lasts=COMPLETING)
+    else:
+        over(moment.seconds)
+    if moment.when == "in a task":
+        before = len(place.started_by(pid or 0))
+        wait_for(lambda: len(place.started_by(pid or 0)) > before, lasts=TASK)
 
 
 def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
@@ -324,7 +334,8 @@ KILLS: dict[str, Callable[..., Ending]] = {
 def main() -> None:
     """Kill, finish, compare; print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="in all, shared by the modes")
+    parser.add_argument("--kills", type=int, default=51, help="at any moment, shared by the modes")
+    parser.add_argument("--aimed", type=int, default=6, help="of each aim and mode, besides")
     parser.add_argument("--modes", default="run,worker,part")
     parser.add_argument("--edge", type=int, default=1280, help="of the mosaic, in pixels")
     parser.add_argument("--shard", type=int, default=128)
@@ -343,10 +354,13 @@ def main() -> None:
         for number, mode in enumerate(modes):
             kills = told.kills // len(modes) + (number < told.kills % len(modes))
             moments = random.Random(f"{told.seed} {mode}")
-            outcomes = trials(KILLS[mode], place, whole, kills=kills, moments=moments)
-            for waits, some in outcomes.items():
-                if some:
-                    print(row(mode, waits, some), flush=True)
+            lasts = length_of(KILLS[mode], place)
+            for when in aims_of(mode):
+                count = kills if when == ANY else told.aimed
+                drawn = (Moment(moments.uniform(0, lasts), when) for _ in itertools.count())
+                outcomes = trials(KILLS[mode], place, whole, drawn, kills=count, moments=moments)
+                if outcomes:
+                    print(row(mode, when, outcomes), flush=True)
 
 
 def prepare(folder: Path, edge: int, shard: int) -> Path:
@@ -377,23 +391,25 @@ def two_workers() -> Any:
         yield client
 
 
+def aims_of(mode: str) -> list[When]:
+    """When kills of a mode come: no worker makes the store."""
+    return [when for when in get_args(When) if (mode, when) != ("worker", "as it is made")]
+
+
 def trials(
     kill: Callable[..., Ending],
     place: Place,
     whole: dict[str, bytes],
+    drawn: Iterator[Moment],
     *,
     kills: int,
     moments: random.Random,
-) -> dict[bool, list[Outcome]]:
-    """Kill until enough kills came in time, each within what a run takes that nobody kills."""
-    lasts = length_of(kill, place)
-    outcomes: dict[bool, list[Outcome]] = {True: [], False: []}
-    for number in range(kills):
-        waits = WAITING[number % len(WAITING)]
-        outcome = None
-        while outcome is None:
-            outcome = trial(kill, place, whole, Moment(moments.uniform(0, lasts), waits), moments)
-        outcomes[waits].append(outcome)
+) -> list[Outcome]:
+    """Kill at one drawn moment after the other, until enough kills came before the run's end."""
+    outcomes = list[Outcome]()
+    while len(outcomes) < kills:
+        outcome = trial(kill, place, whole, next(drawn), moments)
+        outcomes += [] if outcome is None else [outcome]
     return outcomes
 
 
@@ -401,7 +417,7 @@ def length_of(kill: Callable[..., Ending], place: Place) -> float:
     """Time a run that ends before it is killed, in seconds."""
     folder = place.store.parent
     calm = replace(place, store=folder / "calm.zarr", diary=folder / "calm")
-    lasted = kill(calm, Moment(NEVER, waits=False), which=0)
+    lasted = kill(calm, Moment(NEVER, ANY), which=0)
     assert not isinstance(lasted, Left)
     shutil.rmtree(calm.store)
     return lasted
@@ -425,12 +441,12 @@ def trial(
     return outcome
 
 
-def row(mode: str, waits: bool, outcomes: list[Outcome]) -> str:
+def row(mode: str, when: When, outcomes: list[Outcome]) -> str:
     """One row of the table."""
     says = {"run": "the whole run", "worker": "1 of 2 workers", "part": f"1 of {PARTS} parts"}
     cells = (
         says[mode],
-        "in a task" if waits else "at any moment",
+        when,
         len(outcomes),
         sum(not each.amid for each in outcomes),
         sum(each.same for each in outcomes),

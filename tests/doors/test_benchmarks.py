@@ -127,7 +127,7 @@ def test_stated_intervals_are_held_against_errors() -> None:
 
 
 def test_killed_runs_are_finished_to_the_same_bytes() -> None:
-    toy = ("--kills", 3, "--modes", "run,worker,part", "--edge", 160, "--shard", 64)
+    toy = ("--kills", 3, "--aimed", 0, "--modes", "run,worker,part", "--edge", 160, "--shard", 64)
     told = [line for line in run("kills.py", *toy).splitlines() if line.startswith("|")]
     kills = [line.split("|")[3:-1] for line in told[2:]]
     assert [(int(count), int(same)) for count, _, same, *_ in kills] == [(1, 1)] * 3

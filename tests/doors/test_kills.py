@@ -65,7 +65,7 @@ def kill_again_and_again(kills: ModuleType, place: Any, **settings: Any) -> list
         process = processes.another(kills.write, place, **settings)
         process.start()
         within = kills.TASK if number % 2 else kills.BEGUN / 2  # every second before it reads
-        moment = kills.Moment(moments.uniform(0, within), waits=True)
+        moment = kills.Moment(moments.uniform(0, within), "in a task")
         lefts.append(kills.kill_process(process, place, moment))
     return [each for each in lefts if isinstance(each, kills.Left)]
 
@@ -87,6 +87,25 @@ def test_a_run_that_is_killed_again_and_again_does_no_more_than_what_was_in_flig
     kills.write(place, resume=True)
     assert kills.files_of(place.store) == whole
     expect_redone(place, lefts, compared=KILLS)  # each run that goes on looks at one shard
+
+
+@pytest.mark.parametrize("when", ["as it is made", "as it is completed"])
+def test_a_run_that_is_killed_before_its_shards_or_after_them_is_finished(
+    kills: ModuleType, place: Any, whole: dict[str, bytes], when: str
+) -> None:
+    """Some of these kills come late, to a run that has ended: then there is nothing to finish."""
+    moments = random.Random(0)
+    for number in range(KILLS):
+        folder = place.store.parent / str(number)
+        folder.mkdir()
+        here = replace(place, store=folder / "s.zarr", diary=folder / "diary")
+        process = processes.another(kills.write, here, resume=True)
+        process.start()
+        longest = kills.MAKING if when == "as it is made" else kills.COMPLETING / 4
+        left = kills.kill_process(process, here, kills.Moment(moments.uniform(0, longest), when))
+        kills.write(here, resume=True)
+        assert kills.files_of(here.store) == whole
+        expect_redone(here, [left] if isinstance(left, kills.Left) else [], compared=1)
 
 
 def test_a_part_that_is_killed_while_another_writes_is_run_again(
@@ -117,7 +136,7 @@ def test_a_worker_that_is_killed_costs_what_it_had_in_flight(
                 store=place.store.with_name(f"{which}.zarr"),
                 diary=place.diary.with_name(f"{which}"),
             )
-            moment = kills.Moment(moments.uniform(0, kills.BEGUN / 2), waits=True)
+            moment = kills.Moment(moments.uniform(0, kills.BEGUN / 2), "in a task")
             left = kills.kill_one_of(client, here, moment, which=which)
             assert kills.files_of(here.store) == whole
             assert isinstance(left, kills.Left)
