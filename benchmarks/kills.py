@@ -26,6 +26,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -223,7 +224,9 @@ def write(place: Place, *, threads: int = 2, **settings: Any) -> None:
 def write_anywhere(place: Place, **settings: Any) -> None:
     """Write it wherever dask runs tasks."""
     settings |= {"shard": place.shard, "progress": False}
-    lift_xr.write_zarr(fused(place), place.store, **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* were clipped")  # no matter here, and said every time
+        lift_xr.write_zarr(fused(place), place.store, **settings)
 
 
 def kill_process(process: Any, place: Place, moment: Moment) -> Ending:
