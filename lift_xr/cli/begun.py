@@ -29,6 +29,8 @@ def asked(
     constraint: str | None = None,
     harmonize: str,
     consistency: str,
+    psf: str | None = None,
+    sigma: float | None = None,
     bad_bands: str,
     seed: int,
 ) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def asked(
         "constraint": constraint,
         "harmonize": harmonize,
         "consistency": consistency,
+        "psf": psf,
+        "sigma": sigma,
         "bad_bands": bad_bands,
         "seed": seed,
         "msi": None if msi is None else fingerprint(open_scene(msi, alpha=alpha).data),
@@ -152,4 +156,5 @@ def _told(key: str, wanted: Any, found: Any) -> str:
         return "MSI is another mosaic" if wanted and found else "one was trained without MSI"
     if key == "srf":
         return "--srf is another response"
-    return f"--{key.replace('_', '-')} is {wanted} and was {found}"
+    is_now, was = ("not given" if each is None else each for each in (wanted, found))
+    return f"--{key.replace('_', '-')} is {is_now} and was {was}"

@@ -34,7 +34,9 @@ OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
 SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
+    "the point spread, psf=,": "the point spread, --psf,",
     "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+    "fit(hsi, srf, msi=msi, consistency='both')": "--msi MOSAIC",
     "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
     "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
     "verify(store, repair=True)": "lift-xr verify STORE --repair",

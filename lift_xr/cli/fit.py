@@ -13,8 +13,11 @@ from lift_xr.cli.places import expect_apart, expect_model_place
 from lift_xr.cli.talk import connected, say, told
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
+    from lift_xr.psf import Kernel
 
 
 @click.command(
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "lift-xr fit hsi.zarr --srf ikonos --out sin.lift",
         "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --out sin.lift",
+        "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --consistency both \\",
+        "    --psf gaussian --sigma 3.4 --out both.lift",
         "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr",
         "lift-xr fit hsi.zarr --srf ikonos --method morph --endmembers 5 --extraction vca \\",
         "    --constraint sum-to-one --out morph.lift",
@@ -73,6 +78,8 @@ def train(
     constraint: str | None,
     wavelength_units: str | None,
     alpha: Alpha,
+    psf: str | None = None,
+    sigma: float | None = None,
     **settings: Any,
 ) -> Model:
     """Train on two scenes by their paths; the model tells what was asked of it."""
@@ -89,18 +96,48 @@ def train(
     mixing = {"endmembers": endmembers, "extraction": extraction, "constraint": constraint}
     given: Any = {key: each for key, each in mixing.items() if each is not None}
     recipe = MorphRecipe(**given) if given else method
-    told |= {"method": method, **mixing}
-    model = train(cube, srf, msi=mosaic, method=recipe, **settings)
+    told |= {"method": method, **mixing, "psf": psf, "sigma": sigma}
+    kernel = _kernel(cube, mosaic, psf, sigma)
+    model = train(cube, srf, msi=mosaic, method=recipe, psf=kernel, **settings)
     told |= {"msi": msi, "alpha": alpha, "srf": srf, "wavelength_units": wavelength_units}
     about = {ASKED: asked(hsi, **told)}
     return replace(model, about={**model.about, **about})
 
 
+def _kernel(
+    cube: xr.DataArray, mosaic: xr.DataArray | None, psf: str | None, sigma: float | None
+) -> Kernel | None:
+    """Make the kernel that is asked for by name; its usual width is that of a cell."""
+    from lift_xr.beside import expect_aligned
+    from lift_xr.degrade import chosen_kernel
+    from lift_xr.grid import compare
+
+    if psf is None or mosaic is None:  # which `fit` refuses with more to say
+        return None
+    expect_aligned(cube, mosaic)
+    return chosen_kernel(psf, compare(cube, mosaic).ratio, sigma=sigma)[0]
+
+
 def expect_method_of(training: dict[str, Any]) -> None:
-    """Refuse settings of a method that is not asked for."""
+    """Refuse settings of a method, or of a consistency, that is not asked for."""
     given = [f"--{name}" for name in options.MIXING if training[name] is not None]
     if given and training["method"] != "morph":
         raise click.UsageError(f"{given[0]} is for --method morph, not {training['method']}")
+    _expect_point_spread_of(training)
+
+
+def _expect_point_spread_of(training: dict[str, Any]) -> None:
+    given = [f"--{name}" for name in ("psf", "sigma") if training[name] is not None]
+    if given and training["consistency"] != "both":
+        raise click.UsageError(
+            f"{given[0]} is for --consistency both, not {training['consistency']}: give both, or "
+            "neither"
+        )
+    if given == ["--sigma"]:
+        raise click.UsageError(
+            "--sigma is the width of --psf, which is not given: give both, or neither to have the "
+            "blur found from the pair"
+        )
 
 
 def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

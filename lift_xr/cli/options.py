@@ -71,7 +71,7 @@ consistency = click.option(
     show_default=True,
     help="msi: the result, seen by the MSI's sensor, equals the MSI up to its noise, which is "
     "taken to be 40 dB below the signal; both: seen by the HSI's sensor, it also agrees with the "
-    "HSI, whose blur is found from the pair.",
+    "HSI, whose blur is --psf, or else found from the pair.",
 )
 bad_bands = click.option(
     "--bad-bands",
@@ -88,6 +88,13 @@ psf = click.option(
     show_default=True,
     help="How the HSI's sensor blurs, before the mean over its pixel: one of "
     f"{', '.join(psfs.names())}.",
+)
+psf_known = click.option(
+    "--psf",
+    metavar="NAME",
+    type=click.Choice(psfs.names()),
+    help="How the HSI's sensor blurs, for --consistency both, before the mean over its pixel: one "
+    f"of {', '.join(psfs.names())}.  [default: found from the pair]",
 )
 sigma = click.option(
     "--sigma",
@@ -238,6 +245,8 @@ TRAINING = (
     *MIXING,
     "harmonize",
     "consistency",
+    "psf",
+    "sigma",
     "bad_bands",
     "wavelength_units",
     "seed",
@@ -247,7 +256,7 @@ TRAINING = (
 
 def training(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what ``fit`` is told, by whichever verb calls it."""
-    for option in (device, seed, units, bad_bands, consistency, harmonize):
+    for option in (device, seed, units, bad_bands, sigma, psf_known, consistency, harmonize):
         function = option(function)
     return srf(method(mixing(function)))
 

@@ -93,6 +93,8 @@ def test_parts_need_neither_model_nor_cube_once_a_store_is_begun(files: Files, b
         (["--harmonize", "moments", "--seed", 1], "--harmonize is moments and was auto; --seed is"),
         (["--srf", "ikonos:red,green,blue"], "--srf is another response"),
         (["--method", "sin"], "--method is sin and was linear"),
+        (["--consistency", "both", "--psf", "airy"], "--psf is airy and was not given"),
+        (["--consistency", "both", "--psf", "airy", "--sigma", 3], "--sigma is 3.0 and was not"),
     ],
 )
 def test_another_training_than_the_store_was_begun_with_is_named(

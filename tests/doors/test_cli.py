@@ -21,11 +21,13 @@ from click.testing import CliRunner, Result
 from rasterio.enums import ColorInterp
 
 import lift_xr
-from lift_xr import synthetic
+from lift_xr import psf, synthetic
 from lift_xr.cli import exits, main
+from lift_xr.degrade import FWHM
 from lift_xr.io import open_scene, write_zarr
 from lift_xr.models import load_model
 from tests.clusters import two_workers
+from tests.labels.test_both import KERNEL, RATIO, pair
 from tests.processes import another, be_script, run_script
 
 Files = dict[str, str]
@@ -41,6 +43,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     camera = scene.msi.drop_attrs(deep=False).assign_attrs(scale_factor=1 / 255)
     camera.rio.to_raster(folder / "msi.tif")
     return {name: str(folder / name) for name in ("hsi.zarr", "msi.tif")}
+
+
+BOTH = ("b", "--consistency", "both")
 
 
 def run(*arguments: object) -> Result:
@@ -85,6 +90,52 @@ def test_fit_saves_a_model(files: Files, tmp_path: Path) -> None:
     model = load_model(tmp_path / "linear.lift")
     assert model.about["seed"] == 3
     assert model.digest[:12] in result.output
+
+
+@pytest.fixture(scope="module")
+def blurred(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A pair on disk whose point spread is known: Gaussian, of 2 pixels."""
+    folder = tmp_path_factory.mktemp("blurred")
+    for name, image in zip(("hsi", "msi"), pair(), strict=True):
+        write_zarr(image, folder / f"{name}.zarr", dtype="float32", progress=False)
+    return str(folder / "hsi.zarr"), "--msi", str(folder / "msi.zarr")
+
+
+def test_the_point_spread_can_be_given_by_name(blurred: tuple[str, ...], tmp_path: Path) -> None:
+    asked = ("--method", "linear", "--consistency", "both", "--psf", "gaussian", "--sigma", 2)
+    result = run("fit", *blurred, *asked, "--out", tmp_path / "both.lift")
+    assert result.exit_code == 0, result.output
+    model = load_model(tmp_path / "both.lift")
+    assert model.about["agreement"]["form"] == "given"
+    hsi, _, msi = blurred
+    expected = lift_xr.fit(
+        open_scene(hsi), msi=open_scene(msi), method="linear", consistency="both", psf=KERNEL
+    )
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(model.arrays[name], array)
+
+
+@pytest.mark.filterwarnings("always:.* became 'msi':UserWarning")
+def test_a_point_spread_that_the_pair_contradicts_is_as_wide_as_a_cell_by_default(
+    blurred: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, fit = [], FUSE.fit
+    monkeypatch.setattr(
+        FUSE, "fit", lambda *given, **more: seen.append(more) or fit(*given, **more)
+    )
+    asked = ("--method", "linear", "--consistency", "both", "--psf", "airy")
+    result = run("fit", *blurred, *asked, "--out", tmp_path / "msi.lift")
+    assert result.exit_code == 0, result.output
+    expected = psf.kernel("airy", sigma=RATIO / FWHM, half_width=6)
+    np.testing.assert_allclose(seen[0]["psf"], expected)
+    assert "and that the point spread, --psf, is right" in result.stderr
+
+
+def test_agreement_with_the_cube_needs_the_mosaic(blurred: tuple[str, ...], tmp_path: Path) -> None:
+    asked = ("--srf", "ikonos:red", "--consistency", "both", "--psf", "airy")
+    result = run("fit", blurred[0], *asked, "--out", tmp_path / "m.lift")
+    assert result.exit_code == 2, result.output
+    assert "Pass --msi MOSAIC, or --consistency msi" in result.stderr
 
 
 def test_without_a_response_it_is_estimated_and_said(files: Files, tmp_path: Path) -> None:
@@ -164,6 +215,10 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["fuse", "a", "--model", ".", "--out", "f"], "--out f is, holds or lies in ., which"),
         (["fuse", "a", "b", "--alpha", "no", "--out", "f"], "'no' is not one of"),
         (["fuse", "a", "b", "--out", "f", "--method", "best"], "'best' is not one of"),
+        (["fuse", "a", "b", "--psf", "airy", "--out", "f"], "--psf is for --consistency both, not"),
+        (["fit", "h", "--srf", "rgb", "--sigma", "2", "--out", "m"], "--sigma is for --consis"),
+        (["fuse", "a", *BOTH, "--sigma", "2", "--out", "f"], "--sigma is the width of --psf"),
+        (["fuse", "a", "--model", "m", "--psf", "airy", "--out", "f"], "--psf: settled by --model"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_and_exits_with_2(
