@@ -30,12 +30,7 @@ from lift_xr.cli.talk import connected, say
 @options.srf_given
 @options.psf
 @options.sigma
-@click.option(
-    "--half-width",
-    metavar="PIXELS",
-    type=click.IntRange(min=0),
-    help="How far the PSF reaches.  [default: three sigmas]",
-)
+@options.half_width
 @click.option(
     "--published",
     is_flag=True,

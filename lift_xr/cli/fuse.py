@@ -159,12 +159,7 @@ def _pair(
 
 def _training_given(ctx: click.Context) -> list[str]:
     """List the options of training that the command line names."""
-    about_training = set(options.TRAINING) - {"device"}
-    return [
-        f"--{name.replace('_', '-')}"
-        for name in sorted(about_training | {"save_model"})
-        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    ]
+    return options.given(ctx, sorted({*options.TRAINING, "save_model"} - {"device"}))
 
 
 def _begun(

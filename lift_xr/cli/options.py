@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,12 @@ sigma = click.option(
     metavar="PIXELS",
     type=click.FloatRange(min=0, min_open=True),
     help="Width of the PSF, in fine pixels.  [default: as wide at half maximum as an HSI pixel]",
+)
+half_width = click.option(
+    "--half-width",
+    metavar="PIXELS",
+    type=click.IntRange(min=0),
+    help="How far the PSF reaches, in fine pixels.  [default: three sigmas]",
 )
 units = click.option(
     "--wavelength-units",
@@ -225,6 +231,15 @@ threads = click.option(
     "one process: parts on one machine then take no turns at its cores, and use so many threads "
     "each.  [default: one a core]",
 )
+
+
+def given(ctx: click.Context, names: Iterable[str]) -> list[str]:
+    """List those of the options that the command line names, as it does."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
 
 
 def examples(*lines: str) -> str:

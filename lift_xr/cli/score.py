@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from lift_xr.cli import options
+from lift_xr.cli.talk import connected
 from lift_xr.metrics import Variant
 
 if TYPE_CHECKING:
@@ -22,13 +23,21 @@ Found = dict[str, dict[str, Any]]
 TITLES = {"truth": "Against {}", "msi": "Seen by the MSI's sensor, against {}"} | {
     "hsi": "Blurred to the HSI's pixels, against {}"
 }
+SCENES = {"reference": "REFERENCE", "msi": "--msi MOSAIC", "hsi": "--hsi CUBE"}
+# The scenes that options are about: without all of them, they would be ignored.
+ABOUT = {
+    **dict.fromkeys(("ratio", "variant", "data_range"), ("reference",)),
+    **dict.fromkeys(("psf", "sigma", "half_width"), ("hsi",)),
+    "harmonize": ("msi", "hsi"),
+    "alpha": ("msi",),
+}
 
 
 @click.command(
     short_help="Score a result, with or without a truth.",
     epilog=options.examples(
         "lift-xr score fused.zarr truth.zarr --ratio 8",
-        "lift-xr score fused.zarr truth.zarr --ratio 8 --variant sewar --json",
+        "lift-xr score fused.zarr truth.zarr --variant sewar --json",
         "lift-xr score fused.zarr --msi mosaic.tif --srf ikonos --hsi hsi.zarr   no truth",
     ),
 )
@@ -60,13 +69,19 @@ TITLES = {"truth": "Against {}", "msi": "Seen by the MSI's sensor, against {}"} 
 @click.option("--hsi", metavar="CUBE", help="The cube; needs no REFERENCE.")
 @options.psf
 @options.sigma
+@options.half_width
 @options.harmonize
 @options.units
 @options.alpha
+@options.scheduler
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; what is not a number is null.")
+@click.pass_context
 def score(
+    ctx: click.Context,
+    /,
     estimate: str,
     reference: str | None,
+    scheduler: str | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -80,8 +95,10 @@ def score(
     Pixels without data are left out.
     """
     _expect_something(reference, chosen["msi"], chosen["srf"], chosen["hsi"])
+    _expect_heeded(ctx, chosen | {"reference": reference})
     places = {"truth": reference, "msi": chosen["msi"], "hsi": chosen["hsi"]}
-    found, told = _compare(estimate, reference, **chosen)
+    with connected(scheduler):
+        found, told = _compare(estimate, reference, **chosen)
     if as_json:
         click.echo(json.dumps({"estimate": estimate, **_plain(found, places), **told}))
         return
@@ -104,6 +121,25 @@ def _expect_something(
         raise click.UsageError("--msi and --srf belong together: give both, or none")
 
 
+def _expect_heeded(ctx: click.Context, chosen: dict[str, Any]) -> None:
+    """Refuse options that no comparison would heed."""
+    for name, scenes in ABOUT.items():
+        missing = [SCENES[each] for each in scenes if chosen[each] is None]
+        if missing:
+            _expect_not_given(ctx, name, needs=" and ".join(missing))
+    if chosen["reference"] is None and chosen["hsi"] is None:
+        _expect_not_given(ctx, "wavelength_units", needs="REFERENCE or --hsi CUBE")
+    if chosen["variant"] == "sewar":  # which has the peak of 8 bits
+        _expect_not_given(ctx, "data_range", needs="--variant textbook")
+
+
+def _expect_not_given(ctx: click.Context, name: str, *, needs: str) -> None:
+    for option in options.given(ctx, [name]):
+        raise click.UsageError(
+            f"{option} needs {needs}, and would be ignored. Give that, or leave {option} out", ctx
+        )
+
+
 def _compare(
     estimate: str,
     reference: str | None,
@@ -116,6 +152,7 @@ def _compare(
     hsi: str | None,
     psf: str,
     sigma: float | None,
+    half_width: int | None,
     harmonize: str,
     wavelength_units: str | None,
     alpha: Alpha,
@@ -143,8 +180,9 @@ def _compare(
         mosaic, told["harmonize"] = _radiometry(open_scene(msi, alpha=alpha), cube, srf, harmonize)
         made["msi"] = msi_agreement(fused, mosaic, srf)
     if cube is not None:
-        made["hsi"] = hsi_agreement(fused, cube, psf=psf, sigma=sigma)
-        told |= {"psf": psf, "sigma": sigma}
+        blur: dict[str, Any] = {"psf": psf, "sigma": sigma, "half_width": half_width}
+        made["hsi"] = hsi_agreement(fused, cube, **blur)
+        told |= blur
     # One after the other: together, dask 2026.8 loses tasks that the three share.
     return {against: _values(each.compute()) for against, each in made.items()}, told
 
@@ -290,5 +328,6 @@ def _remarks(told: dict[str, Any]) -> list[str]:
         lines.append(f"The mosaic's radiometry: {told['harmonize']}.")
     if "psf" in told:
         width = f"sigma {told['sigma']:g} pixels" if told["sigma"] else "one HSI pixel wide"
-        lines.append(f"PSF assumed: {told['psf']}, {width}.")
+        reach = "" if told["half_width"] is None else f", cut at {told['half_width']} pixels"
+        lines.append(f"PSF assumed: {told['psf']}, {width}{reach}.")
     return lines

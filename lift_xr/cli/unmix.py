@@ -122,11 +122,7 @@ def _expect_model_or_cube(
     training: dict[str, Any],
 ) -> None:
     """Refuse to train what is trained, and to train without a cube or once for every part."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in SETTLED
-        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    ]
+    given = options.given(ctx, SETTLED)
     if model is not None:
         given = [each for each in given if each != "--wavelength-units"]  # of the cube beside it
         if given:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import lift_xr
 from lift_xr.cli import main
 from lift_xr.io import open_scene, write_zarr
+from tests.clusters import two_workers
 from tests.scenes import cube
 
 Files = dict[str, str]
@@ -86,8 +87,9 @@ def dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-@pytest.mark.parametrize("variant", ["textbook", "sewar"])
-@pytest.mark.parametrize("data_range", [None, 0.7])
+@pytest.mark.parametrize(
+    ("variant", "data_range"), [("textbook", None), ("textbook", 0.7), ("sewar", None)]
+)
 def test_score_is_what_the_library_computes(
     files: Files, variant: str, data_range: float | None
 ) -> None:
@@ -186,11 +188,12 @@ def test_score_without_a_truth_holds_the_result_against_both_images(files: Files
     assert found["hsi"]["ergas"] == pytest.approx(float(expected.ergas))
     assert min(found["msi"]["correlation"]) > 0.99
     assert len(found["msi"]["band"]) == 3
-    wide = run(*request, "--hsi", files["hsi"], "--psf", "moffat", "--sigma", 3, "--json")
-    told = json.loads(wide.output)
-    expected = lift_xr.hsi_agreement(estimate, hsi, psf="moffat", sigma=3.0)
+    blur = "--hsi", files["hsi"], "--psf", "moffat", "--sigma", 3, "--half-width", 4
+    told = json.loads(run(*request, *blur, "--json").output)
+    expected = lift_xr.hsi_agreement(estimate, hsi, psf="moffat", sigma=3.0, half_width=4)
     np.testing.assert_allclose(told["hsi"]["rmse"], expected.rmse)
     assert not np.allclose(told["hsi"]["rmse"], found["hsi"]["rmse"])
+    assert "PSF assumed: moffat, sigma 3 pixels, cut at 4 pixels." in run(*request, *blur).output
     matched = run(*request, "--hsi", files["hsi"], "--harmonize", "regression", "--json")
     assert json.loads(matched.output)["harmonize"].startswith("regression")
     plain = run(*request, "--hsi", files["hsi"], "--harmonize", "none", "--json")
@@ -198,6 +201,52 @@ def test_score_without_a_truth_holds_the_result_against_both_images(files: Files
     shown = run(*request)
     assert "RMSE R" in shown.output or "RMSE red" in shown.output, shown.output
     assert "radiometry: none: not asked for" in shown.output
+
+
+def test_score_works_on_a_scheduler(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = "score", files["estimate"], files["truth"], "--ratio", 4, "--json"
+    here = run(*request)
+    with two_workers() as client:
+        there = run(*request, "--scheduler", client.scheduler.address)
+        assert there.exit_code == 0, there.output
+        moved = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+    assert moved > 0
+    assert json.loads(there.output) == json.loads(here.output)
+    monkeypatch.setattr("lift_xr.cli.talk.CONNECT_SECONDS", 1)
+    nobody = run(*request, "--scheduler", "tcp://127.0.0.1:9")
+    assert nobody.exit_code == 2
+    assert "no Dask scheduler answers" in nobody.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "needs"),
+    [
+        ("hsi", "--variant sewar", "REFERENCE"),
+        ("hsi", "--ratio 4", "REFERENCE"),
+        ("msi", "--data-range 1", "REFERENCE"),
+        ("truth", "--psf airy", "--hsi CUBE"),
+        ("msi", "--sigma 2", "--hsi CUBE"),
+        ("truth", "--half-width 3", "--hsi CUBE"),
+        ("truth", "--harmonize none", "--msi MOSAIC and --hsi CUBE"),
+        ("msi", "--harmonize auto", "--hsi CUBE"),
+        ("hsi", "--alpha keep", "--msi MOSAIC"),
+        ("msi", "--wavelength-units nm", "REFERENCE or --hsi CUBE"),
+        ("truth", "--variant sewar --data-range 1", "--variant textbook"),
+    ],
+)
+def test_score_refuses_what_it_would_ignore(
+    files: Files, asked: str, given: str, needs: str
+) -> None:
+    scenes = {
+        "truth": [files["truth"]],
+        "msi": ["--msi", files["msi"], "--srf", "rgb-camera"],
+        "hsi": ["--hsi", files["hsi"]],
+    }
+    result = run("score", files["estimate"], *scenes[asked], *given.split())
+    assert result.exit_code == 2, result.output
+    option = given.split()[-2]
+    said = f"{option} needs {needs}, and would be ignored. Give that, or leave {option} out"
+    assert said in " ".join(result.stderr.split())
 
 
 def test_score_says_what_it_needs(files: Files) -> None:
