@@ -64,7 +64,9 @@ def degrade(
         Of a named kernel, in MSI pixels. By default a Gaussian that is as wide at half maximum as
         one HSI pixel, out to three sigmas.
     published
-        Take the formula behind the published tables (see ``lift_xr.psf``).
+        Take the named kernel of the published tables: their formula (see ``lift_xr.psf``) and,
+        where no ``sigma`` or ``half_width`` is given, theirs, 3.4 and 7 at every ratio. Their
+        borders are ``boundary="zero"``.
     hsi_snr, msi_snr
         Signal to noise in dB, as in ``add_noise``, for which ``truth`` is read or made twice and
         not kept in memory; None adds no noise.
@@ -324,8 +326,10 @@ def chosen_kernel(
     if not isinstance(psf, str):
         kernel = expect_kernel(psf)
         return kernel, {"psf": kernel.tolist()}
-    sigma = float(ratio / FWHM) if sigma is None else sigma
-    half_width = int(np.ceil(3 * sigma)) if half_width is None else half_width
+    if sigma is None:
+        sigma = psfs.PUBLISHED_SIGMA if published else float(ratio / FWHM)
+    if half_width is None:
+        half_width = psfs.PUBLISHED_HALF_WIDTH if published else int(np.ceil(3 * sigma))
     told = {"psf": psf, "sigma": sigma, "half_width": half_width, "published": published}
     return psfs.kernel(psf, sigma=sigma, half_width=half_width, published=published), told
 

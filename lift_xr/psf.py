@@ -20,13 +20,18 @@ from lift_xr.errors import GridError
 Kernel = NDArray[np.float64]
 Formula = Callable[[Kernel, Kernel], Kernel]
 
+PUBLISHED_SIGMA, PUBLISHED_HALF_WIDTH = 3.4, 7  # pixels, of the tables: the same at every ratio
 GAUSSIAN_HALF = np.sqrt(2 * np.log(2))  # where a Gaussian falls to one half, in sigmas
 AIRY_HALF = 1.616339948310703  # where (2 J1(z) / z)^2 falls to one half
 KOLMOGOROV_HALF = 1.4603503030690352  # where the transform of exp(-t^(5/3)) falls to one half
 
 
 def kernel(
-    name: str, *, sigma: float = 3.4, half_width: int = 7, published: bool = False
+    name: str,
+    *,
+    sigma: float = PUBLISHED_SIGMA,
+    half_width: int = PUBLISHED_HALF_WIDTH,
+    published: bool = False,
 ) -> Kernel:
     """Point spread function on a square grid, summing to one.
 

@@ -134,21 +134,21 @@ def test_a_flat_scene_stays_flat(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gaussian", "airy", "sinc", "delta"])
-def test_the_published_way_is_a_case_of_ours(name: str) -> None:
+@pytest.mark.parametrize("ratio", [4, 8])
+def test_the_published_way_is_a_case_of_ours(name: str, ratio: int) -> None:
     truth = located(32, 40)
-    hsi, _ = degrade(
-        truth,
-        ratio=8,
-        srf=MATRIX,
-        psf=name,
-        sigma=3.4,
-        half_width=7,
-        published=True,
-        boundary="zero",
-    )
+    hsi, _ = degrade(truth, ratio=ratio, srf=MATRIX, psf=name, published=True, boundary="zero")
     kernel = psf.kernel(name, published=True)
-    expected = published.block_means(published.blurred(truth.values, kernel), 8)
+    expected = published.block_means(published.blurred(truth.values, kernel), ratio)
     np.testing.assert_allclose(hsi, expected, atol=2e-6)
+
+
+def test_a_width_that_is_given_is_used_for_the_published_kernels_too() -> None:
+    asked = {"ratio": 4, "srf": MATRIX, "psf": "airy", "published": True}
+    for chosen in ({}, {"sigma": 2.0}, {"half_width": 4}, {"sigma": 2.0, "half_width": 4}):
+        told = json.loads(degrade(located(), **asked, **chosen)[0].attrs["degradation"])
+        expected = {"sigma": 3.4, "half_width": 7, "published": True} | chosen
+        assert {name: told[name] for name in expected} == expected
 
 
 def test_a_kernel_of_ones_own_is_used_as_it_is() -> None:
