@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lift_xr
+from benchmarks import published
 from lift_xr import GridError, agreement, psf
 from lift_xr.agreement import Sight, agreeing, implausible, look
 from lift_xr.footprint import Footprint, Overlay
-from tests.scenes import WAVELENGTH, on_grid
+from tests.scenes import WAVELENGTH, on_grid, shared_scenes
 from tests.strategies import chunks
 
 RATIO, SIZE = 4, 96
@@ -117,6 +118,22 @@ def test_the_network_learns_from_the_mosaic_when_that_serves_the_cube() -> None:
     assert learnt.about["mosaic"]["learnt_from"]
     assert "mosaic" not in model().about  # the linear method cannot
     assert error(lift_xr.predict(learnt, msi, hsi=hsi).to_numpy()) < error(alone()) - 3
+
+
+def test_a_real_scene_gains_by_agreeing_with_its_cube() -> None:
+    case = published.case(shared_scenes().load("samson"), ratio=4, msi_bands=4)
+    nm = {"wavelength": ("band", case.wavelength, {"units": "nm"})}
+    hsi = on_grid(case.hsi, spacing=case.ratio).assign_coords(nm).assign_attrs(units="1")
+    msi = on_grid(case.msi).assign_attrs(units="1")
+    psnr = {}
+    for consistency in ("msi", "both"):
+        known = lift_xr.fit(
+            hsi, case.srf, msi=msi, harmonize="none", consistency=consistency, progress=False
+        )
+        assert known.about["consistency"] == consistency
+        lifted = lift_xr.predict(known, msi, hsi=hsi).to_numpy()
+        psnr[consistency] = published.scores(lifted, case.reference)["PSNR"]
+    assert psnr["both"] > psnr["msi"] + 0.3
 
 
 def test_a_model_that_looks_at_the_cube_is_saved_and_loaded(tmp_path: Path) -> None:

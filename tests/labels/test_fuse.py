@@ -16,6 +16,7 @@ from hypothesis import given, settings
 import lift_xr
 from lift_xr import GridError, LayoutError, SpectralError, learn
 from lift_xr.device import find_device
+from lift_xr.models.sin import SinPaperRecipe, SinRecipe
 from tests.clusters import two_workers
 from tests.scenes import cube, on_grid
 from tests.strategies import chunks
@@ -93,6 +94,28 @@ def test_exact_linear_mixtures_are_recovered() -> None:
     fine = cube(48, 48, spacing=1.0, seed=7)
     fused = lift_xr.fuse(hsi(), msi(), SRF, method="linear", harmonize="none")
     np.testing.assert_allclose(fused, fine, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("bands", "ratio", "camera"),
+    [(20, 8, "rgb-camera"), (50, 20, "ikonos"), (150, 4, "worldview-2")],
+)
+def test_a_pixel_costs_sin_at_most_a_fifth_more_than_as_published(
+    bands: int, ratio: int, camera: str
+) -> None:
+    scene = lift_xr.synthetic.scene((10 * ratio, 10 * ratio), ratio, bands=bands, srf=camera)
+    ours, theirs = (
+        flops(lift_xr.fit(scene.hsi, scene.srf, method=recipe, progress=False))
+        for recipe in (SinRecipe(steps=20), SinPaperRecipe(steps=20))  # the sizes are the same
+    )
+    assert theirs > 2 * 64 * (5 * 64 + bands)  # the published layers are all there
+    assert ours <= 1.2 * theirs
+
+
+def flops(model: lift_xr.Model) -> int:
+    """Of one pixel: two for each weight."""
+    weights = (each for each in model.lift.arrays().values() if each.ndim == 2 and each.any())
+    return sum(2 * each.size for each in weights)
 
 
 def test_crs_and_provenance_are_kept(model: lift_xr.Model) -> None:
