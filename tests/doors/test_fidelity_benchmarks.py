@@ -364,6 +364,16 @@ def test_wrong_point_spreads_are_held_against_none(
     assert "by more than 0.1 dB: holds" in capsys.readouterr().out
 
 
+def test_make_bench_runs_every_method_of_the_first_table() -> None:
+    by_hand, by_make = (
+        re.search(r"wald\.py (.*) --quick$", path.read_text(), re.MULTILINE)
+        for path in (BENCHMARKS / "RESULTS.md", BENCHMARKS.parent / "Makefile")
+    )
+    assert by_hand is not None
+    assert by_make is not None
+    assert set(by_hand[1].split()) <= set(by_make[1].split())
+
+
 def test_the_library_knows_no_scene_by_name() -> None:
     listed = re.search(r"QUICK_SCENES = \((.*?)\)", (BENCHMARKS / "wald.py").read_text(), re.DOTALL)
     assert listed is not None
