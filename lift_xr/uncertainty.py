@@ -67,6 +67,9 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
 
     ``told.to_zarr(store)`` writes all three, a block at a time. One of them with overviews, in
     shards that can be resumed: ``write_zarr(told["expected_error"], store, dtype="float32")``.
+    That is what ``lift-xr fuse --uncertainty`` writes, so ``extrapolated`` is here alone. The flag
+    ``outside_training_range`` that a store of the lifted scene has in ``quality/flags`` is another
+    one: it marks pixels with lifted values outside the range of the cube's, whatever the colours.
 
     Examples
     --------
@@ -82,6 +85,7 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     mosaic = mosaic_for(model, msi, block=block)
     distance = _distance(mosaic.data, model)
     error = label(_error(distance, model), mosaic, model)
+    del error.attrs["lift_xr_range"]  # of the cube's values: a store would flag errors beyond it
     error.attrs |= {"long_name": f"half width of the {COVERAGE:.0%} interval"}
     flat = {name: each for name, each in error.coords.items() if "band" not in each.dims}
     dims = [dim for dim in mosaic.dims if dim != "band"]

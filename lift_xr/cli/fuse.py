@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     "--uncertainty",
     "errors",
     metavar="STORE",
-    help="Write the error to expect of every value too, as a store of float32 of its own.",
+    help="Write the error to expect of every value too, as a store of float32 of its own. Which "
+    "pixels have colours that HSI does not show is told by lift_xr.uncertainty in Python.",
 )
 @options.dtype
 @options.shard

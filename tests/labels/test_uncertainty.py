@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import lift_xr
 from lift_xr.models import Model
@@ -111,6 +112,15 @@ def test_all_of_it_can_be_kept_block_by_block(
     assert read["extrapolated"].dtype == bool
     assert read["distance"].chunks == told["distance"].chunks
     assert read.rio.crs == scene.msi.rio.crs
+
+
+def test_errors_are_not_flagged_for_lying_outside_the_range_of_the_values(
+    scene: lift_xr.synthetic.Scene, model: Model, tmp_path: object
+) -> None:
+    error = lift_xr.uncertainty(model, scene.msi)["expected_error"]
+    assert bool((error < model.arrays["range"][0]).any())
+    lift_xr.write_zarr(error, f"{tmp_path}/e.zarr", dtype="float32", progress=False)
+    assert not zarr.open_array(f"{tmp_path}/e.zarr/quality/flags", mode="r")[:].any()
 
 
 def test_one_layer_at_a_time_is_written_as_a_scene(
