@@ -31,6 +31,7 @@ PATH_ERRORS = (
 KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(]|\.\w)", re.IGNORECASE)
 PART = re.compile(r"\bpart=\((\d+), (\d+)\)")
 OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
+OVERVIEW = re.compile(r"rioxarray\.open_rasterio\('[^']*', overview_level=(\d+)\)")
 SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
@@ -40,6 +41,7 @@ PHRASES = {
     "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
     "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
     "verify(store, repair=True)": "lift-xr verify STORE --repair",
+    "write the recipe with msi='copy'": "write the recipe with --msi copy",
     "Use predict(model, msi, hsi=hsi)": "Give --hsi HSI, or to fuse HSI before MSI",
 }
 OPTIONS = {"units": "wavelength-units"}  # where option and keyword differ
@@ -151,6 +153,7 @@ def _for_the_shell(text: str) -> str:
     'Pass --alpha keep, or use --srf NAME:red,nir'
     """
     text = OPENED.sub(lambda found: f"--{OPTIONS.get(found[1], found[1])} {found[2]}", text)
+    text = OVERVIEW.sub(r"what `gdal_translate -ovr \1` makes of it,", text)
     for python, shell in PHRASES.items():
         text = text.replace(python, shell)
     text = PART.sub(r"--part \1/\2", text)

@@ -133,12 +133,15 @@ def _opened(
             f"Use xr.open_dataset({str(path)!r}, chunks={{}}) and pass one of its variables"
         )
     if level:
-        raise LayoutError(
-            f"level is {level} and {path.name} is no Zarr store; expected level 0, full "
-            f"resolution. Use rioxarray.open_rasterio({str(path)!r}, overview_level={level - 1}), "
-            "if it has overviews"
-        )
+        raise _no_levels_here(path, level)
     return open_raster(os.fspath(source), block=block, alpha=alpha)
+
+
+def _no_levels_here(path: Path, level: int) -> LayoutError:
+    said = f"level is {level} and {path.name} is no Zarr store; expected level 0, full resolution"
+    overview = f"rioxarray.open_rasterio({str(path)!r}, overview_level={level - 1})"
+    more = f", or {overview} if it has overviews" if level > 0 else ""
+    return LayoutError(f"{said}. Use open_scene(..., level=0){more}")
 
 
 def _is_zarr(source: Any) -> bool:

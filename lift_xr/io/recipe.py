@@ -148,7 +148,7 @@ def open_recipe(source: Any, *, variable: str | None, block: int, level: int = 0
     if level and (model.halo or model.prior is not None):
         raise LayoutError(
             f"level is {level}, and the model of {source} looks at what lies around a pixel, which "
-            "is something else in an overview; expected level 0. Use open_scene(store)"
+            "is something else in an overview; expected level 0. Use open_scene(..., level=0)"
         )
     form = source_of(mosaic.data)
     chunks = [*mosaic.data.chunks]
@@ -257,7 +257,7 @@ def _mosaic(
     if level != 0:
         raise LayoutError(
             f"level is {level!r} and {source} has but the address of its mosaic; expected level 0. "
-            "Use open_scene(store), or write the recipe with msi='copy', which has overviews"
+            "Use open_scene(..., level=0), or write the recipe with msi='copy', which has overviews"
         )
     form = reopen(address, recipe=source)
     data = _blocks(form, block)

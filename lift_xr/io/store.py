@@ -153,12 +153,20 @@ def _scene_group(root: zarr.Group, source: Any, level: int) -> zarr.Group:
     paths = _level_paths(root)
     whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
     if not whole or not 0 <= level < len(paths):
-        found = f"levels 0 to {len(paths) - 1}" if len(paths) > 1 else "one level, 0"
-        raise LayoutError(
-            f"level is {level!r} and {source} has {found}; expected one of them, 0 being full "
-            f"resolution. Use open_scene(..., level={len(paths) - 1}) for the coarsest"
-        )
+        raise _no_such_level(level, source, coarsest=len(paths) - 1)
     return _group_at(root, paths[level])
+
+
+def _no_such_level(level: Any, source: Any, *, coarsest: int) -> LayoutError:
+    if not coarsest:
+        return LayoutError(
+            f"level is {level!r} and {source} has no overviews; expected level 0, full "
+            "resolution. Use open_scene(..., level=0)"
+        )
+    return LayoutError(
+        f"level is {level!r} and {source} has levels 0 to {coarsest}; expected one of them, 0 "
+        f"being full resolution. Use open_scene(..., level={coarsest}) for the coarsest"
+    )
 
 
 def _level_paths(root: zarr.Group) -> tuple[str, ...]:

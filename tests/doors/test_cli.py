@@ -600,6 +600,10 @@ def test_an_address_whose_package_is_absent_names_the_package(
             "Finish it with lift-xr fuse ... --resume",
         ),
         ("mark it with verify(store, repair=True)", "mark it with lift-xr verify STORE --repair"),
+        (
+            "Use open_scene(..., level=0), or write the recipe with msi='copy', which has",
+            "Use --level 0, or write the recipe with --msi copy, which has",
+        ),
     ],
 )
 def test_advice_for_python_becomes_advice_for_the_shell(python: str, shell: str) -> None:
@@ -781,6 +785,11 @@ def test_bands_and_pictures_are_exported(files: Files, tmp_path: Path) -> None:
         assert (picture.count, picture.dtypes[0]) == (3, "uint8")
         assert (nir.count, nir.dtypes[0]) == (1, "float32")
         assert nir.crs.to_epsg() == 32615
+    for scene in (tmp_path / "fused.zarr", files["msi.tif"]):
+        refused = run("export", scene, tmp_path / "no.tif", "--level", -1)
+        assert refused.stderr.endswith("expected level 0, full resolution. Use --level 0\n")
+    refused = run("export", files["msi.tif"], tmp_path / "no.tif", "--level", 2)
+    assert "or what `gdal_translate -ovr 1` makes of it, if it has overviews" in refused.stderr
     again = run("export", tmp_path / "fused.zarr", tmp_path / "rgb.tif")
     assert again.exit_code == 2
     assert "--overwrite" in again.output

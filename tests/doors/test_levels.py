@@ -67,14 +67,15 @@ def test_a_level_that_is_not_there_is_named_with_those_that_are(tmp_path):
         with pytest.raises(LayoutError, match=r"has levels 0 to 2; expected.*level=2\)"):
             open_scene(store, level=wrong)
     flat = write_zarr(located(), tmp_path / "flat.zarr", dtype="float32")
-    with pytest.raises(LayoutError, match=r"level is 9 and .*expected one of them"):
-        open_scene(flat, level=9)
+    for wrong in (9, -1):
+        with pytest.raises(LayoutError, match=rf"level is {wrong} .* no overviews; .*level=0\)$"):
+            open_scene(flat, level=wrong)
 
 
 def test_a_store_without_levels_has_one(tmp_path):
     located().to_dataset(name="a").to_zarr(tmp_path / "s.zarr", consolidated=False)
     assert levels(tmp_path / "s.zarr") == ((24, 24),)
-    with pytest.raises(LayoutError, match=r"level is 1 and .* has one level, 0"):
+    with pytest.raises(LayoutError, match=r"level is 1 and .* has no overviews"):
         open_scene(tmp_path / "s.zarr", level=1)
 
 
@@ -110,6 +111,8 @@ def test_a_raster_file_has_no_levels_here(tmp_path):
     located(spacing=2.0).rio.to_raster(tmp_path / "scene.tif")
     with pytest.raises(LayoutError, match=r"level is 1 and scene.tif is no Zarr store.*overview"):
         open_scene(tmp_path / "scene.tif", level=1)
+    with pytest.raises(LayoutError, match=r"level is -1 .* Use open_scene\(\.\.\., level=0\)$"):
+        open_scene(tmp_path / "scene.tif", level=-1)
     assert open_scene(tmp_path / "scene.tif", level=0).shape == (4, 24, 24)
 
 
