@@ -25,6 +25,10 @@ import lift_xr
 SHARD = int(os.environ.get("SHARD", "1280"))
 MARGIN = 300  # seconds left for the shards in hand when time runs out
 INTERRUPTED = 75
+NO_END = (
+    "SLURM_JOB_END_TIME is not set; expected when the job ends, to stop before. At its time limit "
+    "SLURM kills it with shards in hand, and it is not requeued. Submit it again to go on"
+)
 
 
 def main(msi: str, model: str, store: str) -> None:
@@ -53,11 +57,13 @@ def cluster() -> SLURMRunner:
 
 def stop_before(end: str | None) -> None:
     """Tell this process to stop in good time; SLURM would signal the workers too."""
-    if end is not None:
-        seconds = max(0.0, float(end) - time.time() - MARGIN)
-        alarm = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-        alarm.daemon = True
-        alarm.start()
+    if end is None:
+        print(NO_END, file=sys.stderr)
+        return
+    seconds = max(0.0, float(end) - time.time() - MARGIN)
+    alarm = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    alarm.daemon = True
+    alarm.start()
 
 
 def report(name: str) -> AbstractContextManager[Any]:

@@ -212,14 +212,21 @@ def test_a_notebook_writes_with_the_workers_of_a_cluster(job: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_one_allocation_has_a_scheduler_a_client_and_workers(job: Path) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_one_allocation_has_a_scheduler_a_client_and_workers(
+    job: Path, capfd: pytest.CaptureFixture[str], ends: bool
+) -> None:
+    end = {"SLURM_JOB_END_TIME": time.time() + 3600} if ends else {}
     with ExitStack() as ranks:
         running = [
-            ranks.enter_context(script("one_allocation.py", job, SLURM_PROCID=rank, SLURM_NTASKS=3))
+            ranks.enter_context(
+                script("one_allocation.py", job, SLURM_PROCID=rank, SLURM_NTASKS=3, **end)
+            )
             for rank in range(3)
         ]
         assert [each.wait() for each in running] == [0, 0, 0]
     assert content(job / "fused.zarr") == content(job / "here.zarr")
+    assert capfd.readouterr().err.count("SLURM_JOB_END_TIME is not set") == (not ends)
 
 
 @contextmanager
