@@ -10,7 +10,7 @@ import click
 from lift_xr.cli.exits import Refused
 
 if TYPE_CHECKING:
-    from lift_xr.io.raster import Alpha
+    from lift_xr.cli.msi import Msi
     from lift_xr.models import Model
 
 ASKED = "asked"  # in what a model says of itself: what it was trained on, and how it was asked for
@@ -19,8 +19,7 @@ ASKED = "asked"  # in what a model says of itself: what it was trained on, and h
 def asked(
     hsi: str,
     *,
-    msi: str | None,
-    alpha: Alpha,
+    msi: Msi | None,
     srf: str | None,
     wavelength_units: str | None,
     method: str,
@@ -52,7 +51,7 @@ def asked(
         "sigma": sigma,
         "bad_bands": bad_bands,
         "seed": seed,
-        "msi": None if msi is None else fingerprint(open_scene(msi, alpha=alpha).data),
+        "msi": None if msi is None else fingerprint(msi.open().data),
     }
 
 

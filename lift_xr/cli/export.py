@@ -35,6 +35,7 @@ from lift_xr.cli.talk import say
     help="Values, packed values, or a picture.  [default: uint8 for rgb, else float32]",
 )
 @click.option("--level", default=0, show_default=True, help="Which overview of STORE; 0 is all.")
+@options.units
 @options.overwrite
 @options.quiet
 def export(
@@ -43,6 +44,7 @@ def export(
     bands: Any,
     dtype: str | None,
     level: int,
+    wavelength_units: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -54,6 +56,6 @@ def export(
     from lift_xr.io import open_scene
 
     expect_apart({"TIF": tif}, (store,))
-    scene = open_scene(store, level=level)
+    scene = open_scene(store, level=level, units=wavelength_units)
     export_scene(scene, tif, bands=bands, dtype=dtype, overwrite=overwrite, progress=not quiet)
     say(f"wrote {tif}", quiet=quiet)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lift_xr.cli import options
+from lift_xr.cli.msi import Msi
 from lift_xr.cli.places import expect_apart, expect_model_place
 from lift_xr.cli.talk import connected, say, told
 
@@ -51,6 +52,7 @@ def fit(
     overwrite: bool,
     scheduler: str | None,
     quiet: bool,
+    alpha: Alpha,
     **training: Any,
 ) -> None:
     """Train a model on HSI, to lift one mosaic or many.
@@ -61,15 +63,16 @@ def fit(
     expect_method_of(training)
     expect_apart({"--out": out}, (hsi, msi, training["srf"]))
     expect_model_place(out, overwrite=overwrite)
+    mosaic = None if msi is None else Msi(msi, alpha, training["wavelength_units"])
     with connected(scheduler):
-        model = train(hsi, msi, progress=not quiet, **training)
+        model = train(hsi, mosaic, progress=not quiet, **training)
     model.save(out)
     say(f"wrote {out}: {told(model)}", quiet=quiet)
 
 
 def train(
     hsi: str,
-    msi: str | None,
+    msi: Msi | None,
     *,
     srf: str | None,
     method: str,
@@ -77,19 +80,18 @@ def train(
     extraction: str | None,
     constraint: str | None,
     wavelength_units: str | None,
-    alpha: Alpha,
     psf: str | None = None,
     sigma: float | None = None,
     **settings: Any,
 ) -> Model:
-    """Train on two scenes by their paths; the model tells what was asked of it."""
+    """Train on two scenes as they are read; the model tells what was asked of it."""
     from lift_xr.cli.begun import ASKED, asked
     from lift_xr.fuse import fit as train
     from lift_xr.io import open_scene
     from lift_xr.models import MorphRecipe
 
     cube = open_scene(hsi, units=wavelength_units)
-    mosaic = None if msi is None else open_scene(msi, alpha=alpha)
+    mosaic = None if msi is None else msi.open()
     if srf is None and settings["progress"]:
         say("no --srf: estimating the response from the two scenes")
     told = {key: each for key, each in settings.items() if key not in ("device", "progress")}
@@ -99,7 +101,7 @@ def train(
     told |= {"method": method, **mixing, "psf": psf, "sigma": sigma}
     kernel = _kernel(cube, mosaic, psf, sigma)
     model = train(cube, srf, msi=mosaic, method=recipe, psf=kernel, **settings)
-    told |= {"msi": msi, "alpha": alpha, "srf": srf, "wavelength_units": wavelength_units}
+    told |= {"msi": msi, "srf": srf, "wavelength_units": wavelength_units}
     about = {ASKED: asked(hsi, **told)}
     return replace(model, about={**model.about, **about})
 

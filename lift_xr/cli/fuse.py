@@ -11,6 +11,7 @@ from lift_xr.cli import options
 from lift_xr.cli.begun import expect_same_model, expect_saved
 from lift_xr.cli.exits import ShardsFailed, leaving
 from lift_xr.cli.fit import expect_method_of, train
+from lift_xr.cli.msi import Msi
 from lift_xr.cli.places import expect_apart, expect_model_place
 from lift_xr.cli.talk import connected, each_of, how_far, say, told
 
@@ -105,24 +106,25 @@ def fuse(
             ctx,
         )
     place = {"overwrite": overwrite, "resume": resume or part is not None}
-    hsi, msi = _pair(ctx, scenes, model, resumes=place["resume"])
+    hsi, path = _pair(ctx, scenes, model, resumes=place["resume"])
+    msi = Msi(path, alpha, training["wavelength_units"])
     written = {"--out": out, "--uncertainty": errors, "--save-model": save_model, "--log": log}
-    expect_apart(written, (hsi, msi, model, training["srf"]))
+    expect_apart(written, (hsi, path, model, training["srf"]))
     expect_method_of(training)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
-    _plan(msi, out, errors, alpha=alpha, dtype=dtype, shard=shard, log=log, **place)
+    _plan(msi, out, errors, dtype=dtype, shard=shard, log=log, **place)
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite or place["resume"])
     begun = None
     if model is None and place["resume"] and not overwrite:
-        begun = _begun(ctx, out, hsi, part, training | {"msi": msi, "alpha": alpha})
+        begun = _begun(ctx, out, hsi, part, training | {"msi": msi})
     if save_model is not None and not overwrite:
         asked = {name: each for name, each in training.items() if name != "device"}
-        expect_saved(save_model, out, begun, hsi, msi=msi, alpha=alpha, **asked)
+        expect_saved(save_model, out, begun, hsi, msi=msi, **asked)
     workers = {} if threads is None else {"num_workers": threads}  # else what dask was told
     with connected(scheduler), dask.config.set(workers):
-        fitted = begun or _model(hsi, msi, model, alpha=alpha, progress=not quiet, **training)
+        fitted = begun or _model(hsi, msi, model, progress=not quiet, **training)
         if save_model is not None and (overwrite or not save_model.exists()):
             fitted.save(save_model)
         elif save_model is not None:
@@ -131,8 +133,8 @@ def fuse(
         with leaving(f"{out} is not complete. Run again with --resume"):
             units, device = training["wavelength_units"], training["device"]
             cube = beside(fitted, hsi, units=units)
-            expected = _expected(fitted, msi, alpha=alpha, shard=shard) if errors else None
-            fused = _predict(fitted, msi, cube, alpha=alpha, shard=shard, device=device)
+            expected = _expected(fitted, msi, shard=shard) if errors else None
+            fused = _predict(fitted, msi, cube, shard=shard, device=device)
             settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
             settings |= {"msi": mosaic, "log": log, **place}
             write(fused, out, part=part, progress=not quiet, **settings)
@@ -140,7 +142,7 @@ def fuse(
             settings = {"shard": shard, "part": part, "progress": not quiet, **place}
             with leaving(f"{errors} is not complete. Run again with --resume"):
                 write(expected, errors, dtype="float32", **settings)
-    command = f"`lift-xr fuse {msi} --out {out} {each_of(part)}`"
+    command = f"`lift-xr fuse {path} --out {out} {each_of(part)}`"
     say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
 
 
@@ -160,7 +162,8 @@ def _pair(
 
 def _training_given(ctx: click.Context) -> list[str]:
     """List the options of training that the command line names."""
-    return options.given(ctx, sorted({*options.TRAINING, "save_model"} - {"device"}))
+    of_scenes_too = {"device", "wavelength_units"}
+    return options.given(ctx, sorted({*options.TRAINING, "save_model"} - of_scenes_too))
 
 
 def _begun(
@@ -189,7 +192,7 @@ def _begun(
     return found
 
 
-def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
+def _model(hsi: str | None, msi: Msi, model: Path | None, **training: Any) -> Model:
     from lift_xr.io import load_model
 
     if model is not None:
@@ -206,21 +209,18 @@ def beside(model: Model, hsi: str | None, *, units: str | None = None) -> xr.Dat
 
 
 def _predict(
-    model: Model, msi: str, cube: xr.DataArray | None, *, alpha: Alpha, shard: int, device: str
+    model: Model, msi: Msi, cube: xr.DataArray | None, *, shard: int, device: str
 ) -> xr.DataArray:
     from lift_xr.fuse import predict
-    from lift_xr.io import open_scene
 
-    mosaic = open_scene(msi, alpha=alpha, block=shard)
-    return predict(model, mosaic, hsi=cube, device=device)
+    return predict(model, msi.open(block=shard), hsi=cube, device=device)
 
 
-def _expected(model: Model, msi: str, *, alpha: Alpha, shard: int) -> xr.DataArray:
+def _expected(model: Model, msi: Msi, *, shard: int) -> xr.DataArray:
     """The errors to expect, lazily."""
-    from lift_xr.io import open_scene
     from lift_xr.uncertainty import ERROR, uncertainty
 
-    return uncertainty(model, open_scene(msi, alpha=alpha, block=shard), block=shard)[ERROR]
+    return uncertainty(model, msi.open(block=shard), block=shard)[ERROR]
 
 
 def write(
@@ -241,23 +241,21 @@ def write(
 
 
 def _plan(
-    msi: str,
+    msi: Msi,
     out: str,
     errors: str | None,
     *,
-    alpha: Alpha,
     dtype: str,
     shard: int,
     log: str | None,
     **place: bool,
 ) -> None:
     """Find out before the training what would only fail after it."""
-    from lift_xr.io import open_scene
     from lift_xr.io.log import expect_log
     from lift_xr.io.place import expect_place
     from lift_xr.plan import Layout
 
-    mosaic = open_scene(msi, alpha=alpha)
+    mosaic = msi.open()
     Layout.of(mosaic.shape, dtype, shard=shard)
     expect_log(log, out)
     for store in (out, errors):

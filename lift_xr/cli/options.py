@@ -111,7 +111,7 @@ half_width = click.option(
 units = click.option(
     "--wavelength-units",
     type=click.Choice(["nm", "um", "m"]),
-    help="Of the HSI's wavelengths, where the file does not say.",
+    help="Of wavelengths, where a file names no units of its own.",
 )
 alpha = click.option(
     "--alpha",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lift_xr.cli import options
+from lift_xr.cli.msi import Msi
 from lift_xr.cli.talk import connected
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def plan(
     _expect_cube(fitted, hsi)
     cube = None if hsi is None else open_scene(hsi, units=wavelength_units)
     with connected(scheduler):
-        found = foresee(open_scene(msi, alpha=alpha), fitted, hsi=cube, **settings)
+        mosaic = Msi(msi, alpha, wavelength_units).open()
+        found = foresee(mosaic, fitted, hsi=cube, **settings)
     Console().print(_table(msi, found.rows))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from lift_xr.cli import options
+from lift_xr.cli.msi import Msi
 from lift_xr.cli.talk import connected
 from lift_xr.metrics import Variant
 
@@ -162,7 +163,7 @@ def _compare(
     from lift_xr.metrics import hsi_agreement, msi_agreement
     from lift_xr.metrics import score as scored
 
-    fused = open_scene(estimate)
+    fused = open_scene(estimate, units=wavelength_units)
     cube = None if hsi is None else open_scene(hsi, units=wavelength_units)
     made: dict[str, xr.Dataset] = {}
     told: dict[str, Any] = {}
@@ -177,7 +178,8 @@ def _compare(
         made["truth"] = scores if ratio or variant == "sewar" else scores.drop_vars("ergas")
         told |= {"ratio": ratio, "variant": variant, "data_range": data_range}
     if msi is not None:
-        mosaic, told["harmonize"] = _radiometry(open_scene(msi, alpha=alpha), cube, srf, harmonize)
+        mosaic = Msi(msi, alpha, wavelength_units).open()
+        mosaic, told["harmonize"] = _radiometry(mosaic, cube, srf, harmonize)
         made["msi"] = msi_agreement(fused, mosaic, srf)
     if cube is not None:
         blur: dict[str, Any] = {"psf": psf, "sigma": sigma, "half_width": half_width}

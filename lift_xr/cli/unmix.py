@@ -11,6 +11,7 @@ from lift_xr.cli import options
 from lift_xr.cli.exits import Refused, leaving
 from lift_xr.cli.fit import expect_way_to_response, train
 from lift_xr.cli.fuse import beside, write
+from lift_xr.cli.msi import Msi
 from lift_xr.cli.places import expect_apart
 from lift_xr.cli.talk import connected, each_of, how_far, say
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
 
-SETTLED = ("srf", *options.MIXING, "harmonize", "bad_bands", "wavelength_units", "seed")
+SETTLED = ("srf", *options.MIXING, "harmonize", "bad_bands", "seed")
 
 
 @click.command(
@@ -89,19 +90,19 @@ def unmix(
 
     The bands of STORE are the endmembers of the model; their spectra are in its attributes.
     """
-    from lift_xr.io import open_scene
     from lift_xr.io.place import expect_place
     from lift_xr.unmix import unmix as maps_of
 
     _expect_model_or_cube(ctx, model, hsi, msi, part, training)
     expect_apart({"--out": out, "--csv": csv}, (msi, hsi, training["srf"], model and str(model)))
     joins = resume or part is not None
-    mosaic = open_scene(msi, alpha=alpha)
+    image = Msi(msi, alpha, training["wavelength_units"])
+    mosaic = image.open()
     expect_place(out, mosaic.data, overwrite=overwrite, resume=joins)
     _expect_table_place(csv, replaces=overwrite or joins)
     with connected(scheduler), leaving(f"{out} is not complete. Run again with --resume"):
-        told = {"alpha": alpha, "device": device, "progress": not quiet}
-        fitted = _model(hsi, msi, model, **training, **told)
+        told = {"device": device, "progress": not quiet}
+        fitted = _model(hsi, image, model, **training, **told)
         cube = beside(fitted, hsi, units=training["wavelength_units"])
         maps = maps_of(fitted, mosaic, hsi=cube, device=device)
         settings: dict[str, Any] = {"overwrite": overwrite, "progress": not quiet}
@@ -124,7 +125,6 @@ def _expect_model_or_cube(
     """Refuse to train what is trained, and to train without a cube or once for every part."""
     given = options.given(ctx, SETTLED)
     if model is not None:
-        given = [each for each in given if each != "--wavelength-units"]  # of the cube beside it
         if given:
             settled = f"{', '.join(given)}: settled by --model, which is trained already"
             raise click.UsageError(settled, ctx)
@@ -149,7 +149,7 @@ def _expect_table_place(csv: Path | None, *, replaces: bool) -> None:
         raise Refused("FileNotFoundError", f"there is no folder {csv.parent} to write {csv} in")
 
 
-def _model(hsi: str | None, msi: str, model: Path | None, **training: Any) -> Model:
+def _model(hsi: str | None, msi: Msi, model: Path | None, **training: Any) -> Model:
     from lift_xr.models import load_model
 
     if model is not None:

@@ -9,9 +9,9 @@ import click
 
 from lift_xr.cli import options
 from lift_xr.cli.exits import ShardsFailed
+from lift_xr.cli.msi import Msi
 
 if TYPE_CHECKING:
-    import xarray as xr
     from rich.table import Table
 
     from lift_xr.io import Check, Verification
@@ -95,13 +95,13 @@ def verify(
     """
     from rich.console import Console
 
-    from lift_xr.io import load_model
+    from lift_xr.io import load_model, open_scene
     from lift_xr.io import verify as verified
 
     found = verified(
         store,
-        msi=_scene(msi, alpha=alpha),
-        hsi=_scene(hsi, units=wavelength_units),
+        msi=None if msi is None else Msi(msi, alpha, wavelength_units).open(),
+        hsi=None if hsi is None else open_scene(hsi, units=wavelength_units),
         model=None if model is None else load_model(model),
         shards=shards,
         seed=seed,
@@ -176,9 +176,3 @@ def _advice(found: Verification, *, repaired: bool) -> str:
     if repaired or {each.check for each in found.failures} == {"complete"}:
         return f"{what}Now {again}"
     return f"{what}Run verify again with --repair, which marks these as not written; then {again}"
-
-
-def _scene(where: str | None, **settings: Any) -> xr.DataArray | None:
-    from lift_xr.io import open_scene
-
-    return None if where is None else open_scene(where, **settings)

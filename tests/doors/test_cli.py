@@ -189,6 +189,23 @@ def test_info_needs_units_where_the_file_has_none(tmp_path: Path) -> None:
     assert "500 to 600 nm" in told.output
 
 
+def test_every_scene_of_a_run_may_need_units(files: Files, model: Path, tmp_path: Path) -> None:
+    bare, fused = tmp_path / "bare.zarr", tmp_path / "fused.zarr"
+    mosaic = open_scene(files["msi.tif"]).assign_coords(wavelength=("band", [0.61, 0.54, 0.46]))
+    mosaic.drop_encoding().to_dataset(name="msi").to_zarr(bare, consolidated=False)
+    units = ("--wavelength-units", "um")
+    lift = ("fuse", bare, "--model", model, "--out", fused)
+    refused, told = run(*lift), run(*lift, *units)
+    assert "Use --wavelength-units nm if they are in nm" in refused.stderr
+    assert told.exit_code == 0, told.output
+    exported = run("export", bare, tmp_path / "red.tif", "--bands", 610.0, *units)
+    assert exported.exit_code == 0, exported.output
+    scored = run("score", bare, bare, "--ratio", 20, *units)
+    assert scored.exit_code == 0, scored.output
+    verified = run("verify", fused, "--msi", bare, *units)
+    assert verified.exit_code == 0, verified.output
+
+
 def test_info_lists_sensors_and_the_bands_of_one() -> None:
     listed, one = run("info", "--sensors"), run("info", "--srf", "ikonos")
     assert "sentinel-2a" in listed.output
