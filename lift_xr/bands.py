@@ -19,6 +19,7 @@ TO_NM = {
     **dict.fromkeys(("micrometer", "micrometers", "micrometre", "micrometres"), 1e3),
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e9),
 }
+CHOSEN = "chosen"  # begins the names of arrays of bands that somebody chose
 
 
 def to_nm(values: npt.ArrayLike, units: str | None, *, name: str = "wavelength") -> np.ndarray:
@@ -82,7 +83,19 @@ def without_bad_bands(scene: xr.DataArray, *, name: str) -> xr.DataArray:
     return scene if good.all() else _only(scene, np.flatnonzero(good))
 
 
-def _only(scene: xr.DataArray, kept: np.ndarray) -> xr.DataArray:
+def choose_bands(scene: xr.DataArray, places: Sequence[int]) -> xr.DataArray:
+    """Keep the bands at some places of a lazy scene, in the order given.
+
+    Labels that are whole numbers are places in a file: the chosen bands are counted anew, so that
+    they are matched in the order given.
+    """
+    chosen = _only(scene, np.asarray(places), called=CHOSEN)
+    if chosen["band"].dtype.kind in "iu":
+        chosen = chosen.assign_coords(band=np.arange(1, len(places) + 1))
+    return chosen
+
+
+def _only(scene: xr.DataArray, kept: np.ndarray, *, called: str = "bands") -> xr.DataArray:
     """Some bands of a lazy scene, taken in a way that ``lift_xr.windows`` can do while it reads."""
     data: da.Array = scene.data
     assert data.numblocks[-3] == 1, data.numblocks
@@ -92,7 +105,7 @@ def _only(scene: xr.DataArray, kept: np.ndarray) -> xr.DataArray:
         chunks=(*data.chunks[:-3], (len(kept),), *data.chunks[-2:]),
         dtype=data.dtype,
         meta=data._meta,
-        name=f"bands-{tokenize(data, kept)}",
+        name=f"{called}-{tokenize(data, kept)}",
     )
     return scene.isel(band=kept).copy(data=taken)
 

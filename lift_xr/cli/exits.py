@@ -33,6 +33,7 @@ PART = re.compile(r"\bpart=\((\d+), (\d+)\)")
 OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
 OVERVIEW = re.compile(r"rioxarray\.open_rasterio\('[^']*', overview_level=(\d+)\)")
 SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
+TAKEN = re.compile(r"\bmsi = msi\.isel\(band=\[([^\]]*)\]\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
     "the point spread, psf=,": "the point spread, --psf,",
@@ -157,6 +158,7 @@ def _for_the_shell(text: str) -> str:
     for python, shell in PHRASES.items():
         text = text.replace(python, shell)
     text = PART.sub(r"--part \1/\2", text)
+    text = TAKEN.sub(lambda found: f"--msi-bands {_counted(found[1])}", text)
     text = SELECTED.sub(lambda found: f"--srf NAME:{_listed(found[1])}", text)
     return KEYWORD.sub(_as_option, text)
 
@@ -164,6 +166,13 @@ def _for_the_shell(text: str) -> str:
 def _listed(bands: str) -> str:
     """Write ``'a', 'b'`` as ``a,b``."""
     return "BANDS" if bands == "..." else bands.replace("'", "").replace(", ", ",")
+
+
+def _counted(places: str) -> str:
+    """Write the places ``0, 2``, counted from 0, as ``1,3``."""
+    return (
+        "BANDS" if places == "..." else ",".join(str(int(each) + 1) for each in places.split(","))
+    )
 
 
 def _as_option(found: re.Match[str]) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @options.out("MODEL", "Where the model goes, such as sin.lift.", required=True)
 @options.training
-@options.alpha
+@options.reading
 @options.scheduler
 @options.overwrite
 @options.quiet
@@ -53,6 +53,7 @@ def fit(
     scheduler: str | None,
     quiet: bool,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
     **training: Any,
 ) -> None:
     """Train a model on HSI, to lift one mosaic or many.
@@ -63,7 +64,8 @@ def fit(
     expect_method_of(training)
     expect_apart({"--out": out}, (hsi, msi, training["srf"]))
     expect_model_place(out, overwrite=overwrite)
-    mosaic = None if msi is None else Msi(msi, alpha, training["wavelength_units"])
+    units = training["wavelength_units"]
+    mosaic = None if msi is None else Msi(msi, alpha, msi_bands, units)
     with connected(scheduler):
         model = train(hsi, mosaic, progress=not quiet, **training)
     model.save(out)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
 
+AGAIN = {"alpha", "msi_bands", "wavelength_units", "errors", "dtype", "shard", "kind", "mosaic"}
+
 
 @click.command(
     short_help="Make the fine hyperspectral scene and write it.",
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         "lift-xr fuse hsi.zarr mosaic.tif --srf camera.csv --out fused.zarr \\",
         "    --scheduler tcp://node1:8786 --save-model sin.lift",
         "lift-xr fuse mosaic.tif --out fused.zarr --resume          the model is in the store",
+        "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr --msi-bands 3,2,1",
         "lift-xr fuse hsi.zarr mosaic.tif --srf ikonos --out fused.zarr --part 0/16",
         "lift-xr fuse mosaic.tif --out fused.zarr --part 3/16       after 0/16 has begun it",
         "lift-xr fuse mosaic.tif --model sin.lift --out small.zarr --kind recipe",
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 @click.argument("scenes", nargs=-1, metavar="HSI MSI")
 @options.out("STORE", "Where the result goes, such as fused.zarr.", required=True, type=str)
 @options.training
-@options.alpha
+@options.reading
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -88,14 +91,16 @@ def fuse(
     scheduler: str | None,
     quiet: bool,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
     **training: Any,
 ) -> None:
     """Give the mosaic MSI the spectra of the cube HSI, and write STORE (Zarr).
 
     Trains on HSI as the MSI's sensor would see it, then lifts every pixel of MSI. Scenes are
-    Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named.
-    STORE keeps the model: to resume trains nothing again. With --uncertainty the store of errors is
-    written after it, the same way: in parts, or resumed.
+    Zarr stores, GeoTIFF or ENVI files; MSI has the bands of the response, in any order if named;
+    of a file with more, --msi-bands says which. STORE keeps the model: to resume trains nothing
+    again. With --uncertainty the store of errors is written after it, the same way: in parts, or
+    resumed.
     """
     import dask
 
@@ -107,7 +112,7 @@ def fuse(
         )
     place = {"overwrite": overwrite, "resume": resume or part is not None}
     hsi, path = _pair(ctx, scenes, model, resumes=place["resume"])
-    msi = Msi(path, alpha, training["wavelength_units"])
+    msi = Msi(path, alpha, msi_bands, training["wavelength_units"])
     written = {"--out": out, "--uncertainty": errors, "--save-model": save_model, "--log": log}
     expect_apart(written, (hsi, path, model, training["srf"]))
     expect_method_of(training)
@@ -142,7 +147,7 @@ def fuse(
             settings = {"shard": shard, "part": part, "progress": not quiet, **place}
             with leaving(f"{errors} is not complete. Run again with --resume"):
                 write(expected, errors, dtype="float32", **settings)
-    command = f"`lift-xr fuse {path} --out {out} {each_of(part)}`"
+    command = f"`lift-xr fuse {path} --out {out} {each_of(part)}{_again(ctx)}`"
     say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
 
 
@@ -164,6 +169,20 @@ def _training_given(ctx: click.Context) -> list[str]:
     """List the options of training that the command line names."""
     of_scenes_too = {"device", "wavelength_units"}
     return options.given(ctx, sorted({*options.TRAINING, "save_model"} - of_scenes_too))
+
+
+def _again(ctx: click.Context) -> str:
+    """Write the options that every part of a store needs again, as they were given."""
+    given = [
+        (each.opts[0], ctx.params[each.name])
+        for each in ctx.command.params
+        if each.name in AGAIN
+        and ctx.get_parameter_source(each.name) == click.core.ParameterSource.COMMANDLINE
+    ]
+    return "".join(
+        f" {option} {','.join(value) if isinstance(value, tuple) else value}"
+        for option, value in given
+    )
 
 
 def _begun(

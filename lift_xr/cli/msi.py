@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lift_xr.errors import SpectralError
 from lift_xr.scene import BLOCK
 
 if TYPE_CHECKING:
@@ -23,16 +24,49 @@ class Msi:
         As ``open_scene`` takes it.
     alpha
         What a band is that the file marks as alpha; see ``open_scene``.
+    bands
+        Which to take, and in which order: by their labels, or by their places from 1 where no label
+        is a whole number. None takes all.
     units
         Of its wavelengths, where the file has some and names no units.
     """
 
     path: str
     alpha: Alpha = "mask"
+    bands: tuple[str, ...] | None = None
     units: str | None = None
 
     def open(self, *, block: int = BLOCK) -> xr.DataArray:
         """Open it lazily."""
+        from lift_xr.bands import choose_bands
         from lift_xr.io import open_scene
 
-        return open_scene(self.path, alpha=self.alpha, units=self.units, block=block)
+        scene = open_scene(self.path, alpha=self.alpha, units=self.units, block=block)
+        if self.bands is None:
+            return scene
+        labels = [str(each) for each in scene["band"].to_numpy().tolist()]
+        places = [_place(each, labels) for each in self.bands]
+        _expect_different(self.bands, places)
+        return scene if places == [*range(len(labels))] else choose_bands(scene, places)
+
+
+def _place(band: str, labels: list[str]) -> int:
+    """Find one band."""
+    if band in labels:
+        return labels.index(band)
+    numbered = any(each.isdecimal() for each in labels)
+    if not numbered and band.isdecimal() and 1 <= int(band) <= len(labels):
+        return int(band) - 1
+    places = "" if numbered else f", or their places from 1 to {len(labels)}"
+    raise SpectralError(
+        f"MSI has no band {band!r}; expected some of {', '.join(labels)}{places}. Use --msi-bands "
+        "with these, in the order of the response or of the model"
+    )
+
+
+def _expect_different(bands: tuple[str, ...], places: list[int]) -> None:
+    if len({*places}) < len(places):
+        raise SpectralError(
+            f"--msi-bands is {','.join(bands)}; expected each band of MSI once. Leave out those "
+            "that are named twice"
+        )

@@ -123,6 +123,30 @@ alpha = click.option(
 )
 
 
+def _listed(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """Read ``3,2,1`` as its parts."""
+    if text is None:
+        return None
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(found):
+        raise click.BadParameter(f"{text!r} is no list of bands, such as 3,2,1", ctx, param)
+    return found
+
+
+msi_bands = click.option(
+    "--msi-bands",
+    metavar="BANDS",
+    callback=_listed,
+    help="Which bands of MSI to use, in the order of the response or the model: a list such as "
+    "3,2,1 of their labels, or of their places from 1 where these have names.  [default: all]",
+)
+
+
+def reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add how the MSI is read."""
+    return alpha(msi_bands(function))
+
+
 def seed_of(what: str) -> Decorator:
     """Make the ``--seed`` option of a verb, saying what it is the seed of."""
     return click.option(

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @options.out("STORE", "Where the result will go: is there room?", type=str)
 @options.device
 @options.units
-@options.alpha
+@options.reading
 @click.option(
     "--probe/--no-probe",
     default=True,
@@ -76,6 +76,7 @@ def plan(
     scheduler: str | None,
     wavelength_units: str | None,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
     **settings: Any,
 ) -> None:
     """Foresee what lifting MSI with MODEL takes: shards, memory, disk, time.
@@ -92,7 +93,7 @@ def plan(
     _expect_cube(fitted, hsi)
     cube = None if hsi is None else open_scene(hsi, units=wavelength_units)
     with connected(scheduler):
-        mosaic = Msi(msi, alpha, wavelength_units).open()
+        mosaic = Msi(msi, alpha, msi_bands, wavelength_units).open()
         found = foresee(mosaic, fitted, hsi=cube, **settings)
     Console().print(_table(msi, found.rows))
 

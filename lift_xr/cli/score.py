@@ -31,6 +31,7 @@ ABOUT = {
     **dict.fromkeys(("psf", "sigma", "half_width"), ("hsi",)),
     "harmonize": ("msi", "hsi"),
     "alpha": ("msi",),
+    "msi_bands": ("msi",),
 }
 
 
@@ -73,7 +74,7 @@ ABOUT = {
 @options.half_width
 @options.harmonize
 @options.units
-@options.alpha
+@options.reading
 @options.scheduler
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; what is not a number is null.")
 @click.pass_context
@@ -128,8 +129,6 @@ def _expect_heeded(ctx: click.Context, chosen: dict[str, Any]) -> None:
         missing = [SCENES[each] for each in scenes if chosen[each] is None]
         if missing:
             _expect_not_given(ctx, name, needs=" and ".join(missing))
-    if chosen["reference"] is None and chosen["hsi"] is None:
-        _expect_not_given(ctx, "wavelength_units", needs="REFERENCE or --hsi CUBE")
     if chosen["variant"] == "sewar":  # which has the peak of 8 bits
         _expect_not_given(ctx, "data_range", needs="--variant textbook")
 
@@ -157,6 +156,7 @@ def _compare(
     harmonize: str,
     wavelength_units: str | None,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
 ) -> tuple[Found, dict[str, Any]]:
     """Make all comparisons: their values, and what else there is to say of them."""
     from lift_xr.io import open_scene
@@ -178,7 +178,7 @@ def _compare(
         made["truth"] = scores if ratio or variant == "sewar" else scores.drop_vars("ergas")
         told |= {"ratio": ratio, "variant": variant, "data_range": data_range}
     if msi is not None:
-        mosaic = Msi(msi, alpha, wavelength_units).open()
+        mosaic = Msi(msi, alpha, msi_bands, wavelength_units).open()
         mosaic, told["harmonize"] = _radiometry(mosaic, cube, srf, harmonize)
         made["msi"] = msi_agreement(fused, mosaic, srf)
     if cube is not None:

@@ -61,7 +61,7 @@ SETTLED = ("srf", *options.MIXING, "harmonize", "bad_bands", "seed")
 @options.bad_bands
 @options.units
 @options.seed
-@options.alpha
+@options.reading
 @options.device
 @options.scheduler
 @options.overwrite
@@ -78,6 +78,7 @@ def unmix(
     hsi: str | None,
     csv: Path | None,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
     device: str,
     scheduler: str | None,
     overwrite: bool,
@@ -96,7 +97,7 @@ def unmix(
     _expect_model_or_cube(ctx, model, hsi, msi, part, training)
     expect_apart({"--out": out, "--csv": csv}, (msi, hsi, training["srf"], model and str(model)))
     joins = resume or part is not None
-    image = Msi(msi, alpha, training["wavelength_units"])
+    image = Msi(msi, alpha, msi_bands, training["wavelength_units"])
     mosaic = image.open()
     expect_place(out, mosaic.data, overwrite=overwrite, resume=joins)
     _expect_table_place(csv, replaces=overwrite or joins)

@@ -71,7 +71,7 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
     help="Mark what is damaged as not written, so that --resume writes it again.",
 )
 @options.units
-@options.alpha
+@options.reading
 @options.device
 @options.quiet
 def verify(
@@ -84,6 +84,7 @@ def verify(
     repair: bool,
     wavelength_units: str | None,
     alpha: Alpha,
+    msi_bands: tuple[str, ...] | None,
     device: str,
     quiet: bool,
 ) -> None:
@@ -100,7 +101,7 @@ def verify(
 
     found = verified(
         store,
-        msi=None if msi is None else Msi(msi, alpha, wavelength_units).open(),
+        msi=None if msi is None else Msi(msi, alpha, msi_bands, wavelength_units).open(),
         hsi=None if hsi is None else open_scene(hsi, units=wavelength_units),
         model=None if model is None else load_model(model),
         shards=shards,

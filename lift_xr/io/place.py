@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 import zarr.storage
+from dask.blockwise import Blockwise
 from dask.highlevelgraph import MaterializedLayer
 
+from lift_xr.bands import CHOSEN
 from lift_xr.errors import LayoutError
 from lift_xr.io.below import BelowStore
 from lift_xr.io.engines import out_of_reach
@@ -77,15 +79,25 @@ def expect_place(
 
 
 def fingerprint(data: da.Array) -> str:
-    """Tell the arrays that a graph reads from others, by a few pixels of each.
+    """Tell the arrays that a graph reads from others, by a few pixels of each and chosen bands.
 
     The same for any chunks, and wherever the same pixels lie: in files or in memory. Empty where
     the graph shows neither, such as of pixels that are made up block by block.
     """
     read = [each for each in sources(data) if len(each.shape) >= 2]
     read += [each for each in map(_Pieces.of, data.dask.layers.values()) if each is not None]
+    if not read:
+        return ""
     told = sorted(_sampled(each, edge=max(1, isqrt(SAMPLE // len(read)))) for each in read)
-    return hashlib.sha256("".join(told).encode()).hexdigest() if told else ""
+    told += sorted(_chosen(data))
+    return hashlib.sha256("".join(told).encode()).hexdigest()
+
+
+def _chosen(data: da.Array) -> Iterator[str]:
+    """Yield the places of bands that somebody chose of what is read."""
+    for name, layer in data.dask.layers.items():
+        if name.startswith(f"{CHOSEN}-") and isinstance(layer, Blockwise):
+            yield f"bands {layer.task.kwargs['kept'].tolist()}"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
 from click.testing import CliRunner, Result
 
 import lift_xr
 from lift_xr import synthetic
 from lift_xr.cli import main
+from lift_xr.cli.msi import Msi
 from lift_xr.io import open_scene, write_zarr
 from tests.doors.test_resume import files_of
 
@@ -60,6 +62,126 @@ def begun(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
     monkeypatch.setattr(FUSE, "fit", no_training)
     return store
+
+
+def test_what_a_part_needs_again_is_said(files: Files, tmp_path: Path) -> None:
+    store, msi = tmp_path / "begun.zarr", files["msi.tif"]
+    options = ("--dtype", "float32", "--msi-bands", "1,2,3", "--seed", 3)
+    result = fuse(files, "--out", store, "--part", "0/2", *options)
+    again = "--part I/2 --msi-bands 1,2,3 --dtype float32 --shard 40"
+    assert f"`lift-xr fuse {msi} --out {store} {again}`" in result.output
+    for part in ("1/2", "2/2"):
+        result = run(*"fuse {} --out {} {}".format(msi, store, again.replace("I/2", part)).split())
+        assert result.exit_code == 0, result.output
+    assert lift_xr.status(store).complete
+
+
+@pytest.fixture(scope="module")
+def turned(files: Files, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The mosaic with its bands in another order, and one before them that means nothing here."""
+    place = tmp_path_factory.mktemp("turned") / "turned.tif"
+    with (
+        rasterio.open(files["msi.tif"]) as source,
+        rasterio.open(
+            place,
+            "w",
+            **(source.profile | {"count": 4, "photometric": "minisblack", "alpha": "no"}),
+        ) as target,
+    ):
+        values = source.read()
+        target.write(np.stack([values[0] // 2, *values[::-1]]))
+        target.scales = (1 / 255,) * 4
+    return str(place)
+
+
+def test_bands_of_a_mosaic_are_chosen(files: Files, turned: str, tmp_path: Path) -> None:
+    store, whole = tmp_path / "chosen.zarr", Path(files["whole.zarr"])
+    lift = ("fuse", turned, "--model", whole, "--shard", 40, "--out", store)
+    refused = run(*lift)
+    assert refused.exit_code == 2
+    assert "Use --msi-bands BANDS with the bands that match, in this order" in refused.stderr
+    chosen = ("--msi-bands", "4,3,2")
+    assert run(*lift, *chosen, "--part", "0/2").exit_code == 0
+    other = run(*lift, "--msi-bands", "2,3,4", "--part", "1/2")
+    assert other.exit_code == 2
+    assert "was begun by another run: inputs is" in other.stderr
+    for part in ("1/2", "2/2"):
+        assert run(*lift, *chosen, "--part", part).exit_code == 0
+    np.testing.assert_array_equal(open_scene(store), open_scene(whole))
+    verified = run("verify", store, "--msi", turned, *chosen)
+    assert verified.exit_code == 0, verified.output
+    mistaken = run("verify", store, "--msi", turned, "--msi-bands", "2,3,4", "--repair")
+    assert mistaken.exit_code == 2
+    assert "inputs of fingerprint" in mistaken.stderr
+    assert lift_xr.status(store).complete
+    for verb in (("plan", turned, "--model", whole), ("score", whole, "--msi", turned)):
+        srf = () if verb[0] == "plan" else ("--srf", "rgb-camera")
+        result = run(*verb, *srf, *chosen)
+        assert result.exit_code == 0, result.output
+
+
+def test_a_training_is_of_the_bands_that_are_chosen(
+    files: Files, turned: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "fused.zarr"
+    settings = ("--srf", "rgb-camera", "--method", "linear", "--shard", 40, "--out", store)
+    lift = ("fuse", files["hsi.zarr"], turned, *settings)
+    refused = run(*lift)
+    assert refused.exit_code == 2
+    assert "Use --msi-bands 1,2,3 with the bands of the SRF" in refused.stderr
+    result = run(*lift, "--msi-bands", "4,3,2")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(open_scene(store), open_scene(files["whole.zarr"]))
+    assert run(*lift, "--msi-bands", "4,3,2", "--resume").exit_code == 0
+    other = run(*lift, "--msi-bands", "4,2,3", "--resume")
+    assert other.exit_code == 2
+    assert "--msi-bands is 4,2,3 and was 4,3,2" in other.stderr
+
+
+@pytest.mark.parametrize("mosaic", ["copy", "address"])
+def test_a_recipe_of_bands_that_are_chosen(
+    files: Files, turned: str, tmp_path: Path, mosaic: str
+) -> None:
+    store = tmp_path / "recipe.zarr"
+    lift = ("fuse", turned, "--model", files["whole.zarr"], "--msi-bands", "4,3,2", "--out", store)
+    result = run(*lift, "--kind", "recipe", "--msi", mosaic)
+    if mosaic == "address":
+        assert result.exit_code == 2
+        assert "expected open_scene(...) and nothing after it" in result.stderr
+        assert "Use --msi copy" in result.stderr
+        return
+    assert result.exit_code == 0, result.output
+    whole = lift_xr.predict(lift_xr.load_model(files["whole.zarr"]), open_scene(files["msi.tif"]))
+    np.testing.assert_array_equal(open_scene(store), whole)
+
+
+@pytest.mark.parametrize(
+    ("bands", "message"),
+    [
+        ("4,3,9", "MSI has no band '9'; expected some of 1, 2, 3, 4. Use --msi-bands"),
+        ("4,3,3", "--msi-bands is 4,3,3; expected each band of MSI once"),
+        ("4,,2", "'4,,2' is no list of bands, such as 3,2,1"),
+    ],
+)
+def test_bands_that_cannot_be_chosen_are_named(
+    files: Files, turned: str, tmp_path: Path, bands: str, message: str
+) -> None:
+    lift = ("fuse", turned, "--model", files["whole.zarr"], "--out", tmp_path / "no.zarr")
+    result = run(*lift, "--msi-bands", bands)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_named_bands_are_chosen_by_name_and_by_place(files: Files, tmp_path: Path) -> None:
+    place = str(tmp_path / "named.zarr")
+    named = open_scene(files["msi.tif"]).assign_coords(band=["red", "green", "blue"])
+    write_zarr(named, place, dtype="float32", progress=False)
+    for bands in (("blue", "red"), ("3", "1"), ("blue", "1")):
+        found = Msi(place, bands=bands).open()
+        assert found["band"].to_numpy().tolist() == ["blue", "red"]
+        np.testing.assert_array_equal(found, named.isel(band=[2, 0]))
+    with pytest.raises(lift_xr.SpectralError, match="or their places from 1 to 3"):
+        Msi(place, bands=("4",)).open()
 
 
 def test_a_run_is_resumed_with_the_model_in_the_store(files: Files, begun: Path) -> None:

@@ -609,6 +609,8 @@ def test_an_address_whose_package_is_absent_names_the_package(
         ("Use open_scene(..., level=2) for", "Use --level 2 for"),
         ("Use srf = srf.select('a', 'b') with", "Use --srf NAME:a,b with"),
         ("Use srf.select(...)", "Use --srf NAME:BANDS"),
+        ("Use msi = msi.isel(band=[0, 2]) with", "Use --msi-bands 1,3 with"),
+        ("Use msi = msi.isel(band=[...]) with", "Use --msi-bands BANDS with"),
         ("Pass srf=SRF.sensor(...) instead", "Pass --srf NAME instead"),
         ("Pass data_range=1.0 for", "Pass data_range=1.0 for"),
         ("run again with part=(1, 3), part=(2, 3)", "run again with --part 1/3, --part 2/3"),
