@@ -59,6 +59,7 @@ from lift_xr.cli.talk import connected, say
     show_default=True,
     help="uint16 packs values with a scale factor, in half the space.",
 )
+@options.packing
 @options.seed
 @options.units
 @options.scheduler
@@ -71,6 +72,8 @@ def degrade(
     out_hsi: str,
     out_msi: str,
     dtype: str,
+    scale_factor: float | None,
+    add_offset: float | None,
     wavelength_units: str | None,
     scheduler: str | None,
     overwrite: bool,
@@ -88,15 +91,18 @@ def degrade(
     from lift_xr.degrade import degrade as degraded
     from lift_xr.degrade import normalise as normalised
     from lift_xr.io import open_scene, write_zarr
+    from lift_xr.io.scale import expect_dtype, expect_scale
 
     places = {"--out-hsi": out_hsi, "--out-msi": out_msi}
+    expect_scale(expect_dtype(dtype), scale_factor, add_offset)
+    stored: Any = {"dtype": dtype, "scale_factor": scale_factor, "add_offset": add_offset}
     expect_apart(places, (scene, srf))
     truth = open_scene(scene, units=wavelength_units)
     truth = normalised(truth).assign_attrs(units="1") if normalise else truth
     made = degraded(truth, srf=srf, **protocol)
     with connected(scheduler):
         for place, image in zip(places.values(), made, strict=True):
-            write_zarr(image, place, dtype=dtype, overwrite=overwrite, progress=not quiet)
+            write_zarr(image, place, overwrite=overwrite, progress=not quiet, **stored)
             say(f"wrote {place}: {_told(image)}", quiet=quiet)
 
 

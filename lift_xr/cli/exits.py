@@ -42,6 +42,14 @@ PHRASES = {
     "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
     "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
     "verify(store, repair=True)": "lift-xr verify STORE --repair",
+    "scale_factor or add_offset is given with dtype='float32'": (
+        "--scale-factor or --add-offset is given with --dtype float32"
+    ),
+    "Use scale_factor=": "Use --scale-factor ",
+    "Use write_zarr(..., scale_factor=..., add_offset=...)": "Use --scale-factor and --add-offset",
+    "Pass a larger scale_factor, a lower add_offset": (
+        "Write it again with a larger --scale-factor, a lower --add-offset"
+    ),
     "write the recipe with msi='copy'": "write the recipe with --msi copy",
     "Use predict(model, msi, hsi=hsi)": "Give --hsi HSI, or to fuse HSI before MSI",
 }

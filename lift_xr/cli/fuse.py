@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lift_xr.io.raster import Alpha
     from lift_xr.models import Model
 
-AGAIN = {"alpha", "msi_bands", "wavelength_units", "errors", "dtype", "shard", "kind", "mosaic"}
+READ = {"alpha", "msi_bands", "wavelength_units"}
+AGAIN = READ | {"errors", "dtype", "scale_factor", "add_offset", "shard", "kind", "mosaic"}
 
 
 @click.command(
@@ -60,6 +61,7 @@ AGAIN = {"alpha", "msi_bands", "wavelength_units", "errors", "dtype", "shard", "
     "pixels have colours that HSI does not show is told by lift_xr.uncertainty in Python.",
 )
 @options.dtype
+@options.packing
 @options.shard
 @options.kind
 @options.mosaic
@@ -80,6 +82,8 @@ def fuse(
     save_model: Path | None,
     errors: str | None,
     dtype: str,
+    scale_factor: float | None,
+    add_offset: float | None,
     shard: int,
     kind: str,
     mosaic: str,
@@ -118,6 +122,7 @@ def fuse(
     expect_method_of(training)
     if threads is not None and scheduler is not None:
         raise click.UsageError("--threads is for work here; --scheduler's workers have theirs", ctx)
+    _expect_packing(ctx, kind, dtype, scale_factor, add_offset)
     _plan(msi, out, errors, dtype=dtype, shard=shard, log=log, **place)
     if save_model is not None:
         expect_model_place(save_model, overwrite=overwrite or place["resume"])
@@ -141,6 +146,7 @@ def fuse(
             expected = _expected(fitted, msi, shard=shard) if errors else None
             fused = _predict(fitted, msi, cube, shard=shard, device=device)
             settings: dict[str, Any] = {"dtype": dtype, "shard": shard, "kind": kind}
+            settings |= {"scale_factor": scale_factor, "add_offset": add_offset}
             settings |= {"msi": mosaic, "log": log, **place}
             write(fused, out, part=part, progress=not quiet, **settings)
         if errors is not None and expected is not None:
@@ -163,6 +169,24 @@ def _pair(
         listed = ", ".join(given)
         raise click.UsageError(f"{listed}: settled by --model, which is trained already", ctx)
     return (scenes[0] if len(scenes) == 2 else None), scenes[-1]
+
+
+def _expect_packing(
+    ctx: click.Context,
+    kind: str,
+    dtype: str,
+    scale_factor: float | None,
+    add_offset: float | None,
+) -> None:
+    """Refuse, before anything is trained, to pack what is not packed."""
+    from lift_xr.io.scale import expect_dtype, expect_scale
+
+    if kind == "recipe" and (scale_factor is not None or add_offset is not None):
+        raise click.UsageError(
+            "--scale-factor and --add-offset are for --kind cube: a recipe keeps MSI as it lies",
+            ctx,
+        )
+    expect_scale(expect_dtype(dtype), scale_factor, add_offset)
 
 
 def _training_given(ctx: click.Context) -> list[str]:

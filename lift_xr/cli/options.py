@@ -147,6 +147,11 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     return alpha(msi_bands(function))
 
 
+def packing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add how ``--dtype uint16`` packs values."""
+    return scale_factor(add_offset(function))
+
+
 def seed_of(what: str) -> Decorator:
     """Make the ``--seed`` option of a verb, saying what it is the seed of."""
     return click.option(
@@ -173,6 +178,20 @@ dtype = click.option(
     default="uint16",
     show_default=True,
     help="uint16 packs values with a scale factor, in half the space.",
+)
+scale_factor = click.option(
+    "--scale-factor",
+    metavar="NUMBER",
+    type=float,
+    help="Of --dtype uint16: one step of the values, in their units; what lies beyond 65,535 steps "
+    "is clipped.  [default: 1e-4 for reflectance, else by the range of the training]",
+)
+add_offset = click.option(
+    "--add-offset",
+    metavar="NUMBER",
+    type=float,
+    help="Of --dtype uint16: the lowest value.  [default: 0 with --scale-factor or for "
+    "reflectance, else by the range of the training]",
 )
 shard = click.option(
     "--shard",

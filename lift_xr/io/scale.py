@@ -20,22 +20,32 @@ def find_packing(
     attrs: dict[Any, Any], dtype: np.dtype, scale_factor: float | None, add_offset: float | None
 ) -> Packing:
     """Choose scale and offset: as told, else by the units, else by the range of the training."""
+    expect_scale(dtype, scale_factor, add_offset)
     if dtype.kind == "f":
-        if scale_factor is not None or add_offset is not None:
-            raise LayoutError(
-                "scale_factor or add_offset is given with dtype='float32'; expected neither, "
-                "because float32 keeps values as they are. Use dtype='uint16' to pack them"
-            )
         return Packing(dtype)
     scale, offset = _default_packing(attrs) if scale_factor is None else (scale_factor, 0.0)
     offset = offset if add_offset is None else add_offset
+    _expect_numbers(scale, offset)
+    # The offset is taken off and put on in float32: what is stored is what was taken off.
+    return Packing(dtype, float(scale), float(np.float32(offset)))
+
+
+def expect_scale(dtype: np.dtype, scale_factor: float | None, add_offset: float | None) -> None:
+    """Raise LayoutError where what is asked for packs nothing, whatever the values are."""
+    if dtype.kind == "f" and (scale_factor is not None or add_offset is not None):
+        raise LayoutError(
+            "scale_factor or add_offset is given with dtype='float32'; expected neither, "
+            "because float32 keeps values as they are. Use dtype='uint16' to pack them"
+        )
+    _expect_numbers(1.0 if scale_factor is None else scale_factor, add_offset or 0.0)
+
+
+def _expect_numbers(scale: float, offset: float) -> None:
     if not (np.isfinite(scale) and np.isfinite(offset) and np.float32(scale) > 0):
         raise LayoutError(
             f"scale_factor is {scale} and add_offset {offset}; expected finite numbers and a scale "
             f"above 0. Use scale_factor={REFLECTANCE_STEP} for reflectance of 0-6.5"
         )
-    # The offset is taken off and put on in float32: what is stored is what was taken off.
-    return Packing(dtype, float(scale), float(np.float32(offset)))
 
 
 def dtype_for(attrs: dict[Any, Any], dtype: npt.DTypeLike | None) -> np.dtype:

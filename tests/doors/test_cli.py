@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+import zarr
 from click.testing import CliRunner, Result
 from rasterio.enums import ColorInterp
 
@@ -258,6 +259,52 @@ def test_an_existing_store_is_found_before_the_training(
     assert result.exit_code == 2
     assert "already exists" in result.stderr
     assert "pass --overwrite to replace it" in result.stderr
+
+
+@pytest.mark.filterwarnings("always:.*clipped:UserWarning")
+def test_values_beyond_the_codes_are_told_with_the_options_that_hold_them(
+    files: Files, model: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "fused.zarr"
+    lift = ("fuse", files["msi.tif"], "--model", model, "--out", store, "--shard", 80)
+    narrow = ("--scale-factor", 1e-6, "--add-offset", 0.1)
+    clipped = run(*lift, *narrow)
+    assert clipped.exit_code == 0, clipped.output
+    assert "values lay outside 0.1 to 0.165534" in clipped.stderr
+    advice = "Write it again with a larger --scale-factor, a lower --add-offset, or --dtype float32"
+    assert advice in clipped.stderr
+    wide = ("--scale-factor", 2e-5, "--add-offset", -0.1)
+    begun = run(*lift, *wide, "--overwrite")
+    assert begun.exit_code == 0, begun.output
+    assert "clipped" not in begun.stderr
+    array = zarr.open_group(store, mode="r")["0/reflectance"]
+    assert (array.attrs["scale_factor"], round(array.attrs["add_offset"], 6)) == (2e-5, -0.1)
+    assert run(*lift, *wide, "--resume").exit_code == 0
+    other = run(*lift, "--resume")
+    assert other.exit_code == 2
+    assert "scale_factor is 0.0001 and was 2e-05" in other.stderr
+    assert "add_offset is 0.0 and was -0.1" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--dtype", "float32", "--add-offset", 0],
+            "--scale-factor or --add-offset is given with --dtype float32; expected neither",
+        ),
+        (["--scale-factor", 0], "Use --scale-factor 0.0001 for reflectance"),
+        (["--kind", "recipe", "--scale-factor", 1], "a recipe keeps MSI as it lies"),
+    ],
+)
+def test_a_packing_that_cannot_be_is_refused_before_the_training(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list, message: str
+) -> None:
+    monkeypatch.setattr(FUSE, "fit", _never)
+    refused = fuse(files, "--out", tmp_path / "fused.zarr", *options)
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+    assert not (tmp_path / "fused.zarr").exists()
 
 
 def test_overwrite_replaces_a_store(files: Files, tmp_path: Path) -> None:
