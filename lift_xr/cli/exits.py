@@ -28,27 +28,36 @@ PATH_ERRORS = (
 )
 
 # "Pass overwrite=True" is advice for Python; at the command line it is "Pass --overwrite".
-KEYWORD = re.compile(r"\b(pass|use|or) (\w+)=('[^']*'|\w+)(?![\w(]|\.\w)", re.IGNORECASE)
+KEYWORD = re.compile(r"\b(pass|use|or|with) (\w+)=('[^']*'|\w+)(?![\w(]|\.\w)", re.IGNORECASE)
 PART = re.compile(r"\bpart=\((\d+), (\d+)\)")
 OPENED = re.compile(r"open_scene\(\.\.\., (units|level|alpha)='?(\w+)'?\)")
 OVERVIEW = re.compile(r"rioxarray\.open_rasterio\('[^']*', overview_level=(\d+)\)")
+SENSOR = re.compile(r"\bSRF\.sensor\('([^']*)', bands=\[([^\]]*)\]\)")
+BANDS = re.compile(r"\bbands=\[([^\]]*)\]")
 SELECTED = re.compile(r"(?:srf = )?\bsrf\.select\(([^()]*)\)")
 TAKEN = re.compile(r"\bmsi = msi\.isel\(band=\[([^\]]*)\]\)")
 PHRASES = {
     "srf=SRF.sensor(...)": "--srf NAME",
     "the point spread, psf=,": "the point spread, --psf,",
-    "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+    "Pass fit(hsi, srf, msi=msi, consistency='both')": "Give --msi MOSAIC",
+    "Pass fit(hsi, srf, msi=msi)": "Give --msi MOSAIC",
     "fit(hsi, srf, msi=msi, consistency='both')": "--msi MOSAIC",
+    "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
+    "fit(hsi, srf, method='morph')": "lift-xr fit HSI --srf NAME --method morph",
+    "If it is, set msi.attrs['units'] = '1'; if": "If it is, go on; if",
+    "Try these again with write_zarr(fused, store, resume=True)": (
+        "Try these again: run the same command with --resume"
+    ),
     "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
     "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
     "verify(store, repair=True)": "lift-xr verify STORE --repair",
-    "scale_factor or add_offset is given with dtype='float32'": (
-        "--scale-factor or --add-offset is given with --dtype float32"
-    ),
+    "look with verify(store)": "look with lift-xr verify STORE",
+    "Look at it with open_scene(store)": "Look at it with lift-xr info STORE",
+    "scale_factor or add_offset is given": "--scale-factor or --add-offset is given",
     "Use scale_factor=": "Use --scale-factor ",
     "Use write_zarr(..., scale_factor=..., add_offset=...)": "Use --scale-factor and --add-offset",
     "Pass a larger scale_factor, a lower add_offset": (
-        "Write it again with a larger --scale-factor, a lower --add-offset"
+        "Write it again with --overwrite and a larger --scale-factor, a lower --add-offset"
     ),
     "write the recipe with msi='copy'": "write the recipe with --msi copy",
     "Use predict(model, msi, hsi=hsi)": "Give --hsi HSI, or to fuse HSI before MSI",
@@ -168,6 +177,8 @@ def _for_the_shell(text: str) -> str:
     text = PART.sub(r"--part \1/\2", text)
     text = TAKEN.sub(lambda found: f"--msi-bands {_counted(found[1])}", text)
     text = SELECTED.sub(lambda found: f"--srf NAME:{_listed(found[1])}", text)
+    text = SENSOR.sub(lambda found: f"--srf {found[1]}:{_listed(found[2])}", text)
+    text = BANDS.sub(lambda found: f"--bands {_listed(found[1])}", text)
     return KEYWORD.sub(_as_option, text)
 
 

@@ -74,8 +74,8 @@ def damaged(store: Any) -> LayoutError:
     """Say that a root is, and how to make it again."""
     return LayoutError(
         f"zarr.json of {store} is damaged or missing, though a run wrote the store; expected what "
-        "the run left there. Make it again from its copy with verify(store, repair=True), or "
-        "lift-xr verify --repair, then resume the run"
+        "the run left there. Make it again from its copy with verify(store, repair=True), then "
+        "resume the run"
     )
 
 

@@ -225,6 +225,7 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["fuse", "a", "--model", "m", "--seed", "1", "--out", "f"], "--seed: settled by --model"),
         (["fit", "hsi.zarr", "--out", "m.lift"], "give --srf NAME_OR_CSV, or --msi"),
         (["fit", "hsi.zarr", "--srf", "rgb", "--out", "no/m.lift"], "there is no folder no"),
+        (["status", "."], "Look at it with lift-xr info STORE"),
         (["demo", "--size", "333"], "GridError: shape is (333, 333) pixels"),
         (["demo", "--size", "20"], "20 is not in the range x>=320"),
         (["demo", "--seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
@@ -271,8 +272,8 @@ def test_values_beyond_the_codes_are_told_with_the_options_that_hold_them(
     clipped = run(*lift, *narrow)
     assert clipped.exit_code == 0, clipped.output
     assert "values lay outside 0.1 to 0.165534" in clipped.stderr
-    advice = "Write it again with a larger --scale-factor, a lower --add-offset, or --dtype float32"
-    assert advice in clipped.stderr
+    advice = "a larger --scale-factor, a lower --add-offset, or --dtype float32"
+    assert f"Write it again with --overwrite and {advice}" in clipped.stderr
     wide = ("--scale-factor", 2e-5, "--add-offset", -0.1)
     begun = run(*lift, *wide, "--overwrite")
     assert begun.exit_code == 0, begun.output
@@ -333,6 +334,7 @@ def test_a_run_that_failed_exits_with_3_and_is_resumed(
         failed = run(*lift)
     assert failed.exit_code == 3
     assert "lift-xr: failed: 9 shards of" in failed.stderr
+    assert "Try these again: run the same command with --resume" in failed.stderr
     told = run("status", store)
     assert told.exit_code == 0, told.output
     assert "not complete" in told.output
@@ -496,7 +498,7 @@ def test_a_damaged_root_of_a_store_to_resume_is_told_with_the_remedy(
         run("status", out),
     ):
         assert said.exit_code == 2, said.output
-        assert "lift-xr verify --repair, then resume" in said.stderr
+        assert "with lift-xr verify STORE --repair, then resume" in said.stderr
 
 
 @pytest.mark.parametrize("name", ["photo.tif", "broken.lift", "folder.lift"])
@@ -655,6 +657,15 @@ def test_an_address_whose_package_is_absent_names_the_package(
         ("Use open_scene(..., units='nm') if", "Use --wavelength-units nm if"),
         ("Use open_scene(..., level=2) for", "Use --level 2 for"),
         ("Use srf = srf.select('a', 'b') with", "Use --srf NAME:a,b with"),
+        (
+            "Use srf.select('red'), or SRF.sensor('ikonos', bands=['pan']) for",
+            "Use --srf NAME:red, or --srf ikonos:pan for",
+        ),
+        ("Use e.g. bands=[650.0, 550.0]", "Use e.g. --bands 650.0,550.0"),
+        (
+            "Use bands=[1, 2], with dtype='uint8' for a picture",
+            "Use --bands 1,2, with --dtype uint8 for a picture",
+        ),
         ("Use srf.select(...)", "Use --srf NAME:BANDS"),
         ("Use msi = msi.isel(band=[0, 2]) with", "Use --msi-bands 1,3 with"),
         ("Use msi = msi.isel(band=[...]) with", "Use --msi-bands BANDS with"),
@@ -666,6 +677,14 @@ def test_an_address_whose_package_is_absent_names_the_package(
             "Finish it with lift-xr fuse ... --resume",
         ),
         ("mark it with verify(store, repair=True)", "mark it with lift-xr verify STORE --repair"),
+        (
+            "may be damaged: look with verify(store)",
+            "may be damaged: look with lift-xr verify STORE",
+        ),
+        (
+            "Pass fit(hsi, srf, msi=msi, consistency='both'), or consistency='msi'",
+            "Give --msi MOSAIC, or --consistency msi",
+        ),
         (
             "Use open_scene(..., level=0), or write the recipe with msi='copy', which has",
             "Use --level 0, or write the recipe with --msi copy, which has",
