@@ -41,7 +41,6 @@ PHRASES = {
     "the point spread, psf=,": "the point spread, --psf,",
     "Pass fit(hsi, srf, msi=msi, consistency='both')": "Give --msi MOSAIC",
     "Pass fit(hsi, srf, msi=msi)": "Give --msi MOSAIC",
-    "fit(hsi, srf, msi=msi, consistency='both')": "--msi MOSAIC",
     "fit(hsi, srf, msi=msi)": "lift-xr fit HSI --msi MOSAIC",
     "fit(hsi, srf, method='morph')": "lift-xr fit HSI --srf NAME --method morph",
     "If it is, set msi.attrs['units'] = '1'; if": "If it is, go on; if",

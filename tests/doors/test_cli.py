@@ -136,7 +136,7 @@ def test_agreement_with_the_cube_needs_the_mosaic(blurred: tuple[str, ...], tmp_
     asked = ("--srf", "ikonos:red", "--consistency", "both", "--psf", "airy")
     result = run("fit", blurred[0], *asked, "--out", tmp_path / "m.lift")
     assert result.exit_code == 2, result.output
-    assert "Pass --msi MOSAIC, or --consistency msi" in result.stderr
+    assert "Give --msi MOSAIC, or --consistency msi" in result.stderr
 
 
 def test_without_a_response_it_is_estimated_and_said(files: Files, tmp_path: Path) -> None:

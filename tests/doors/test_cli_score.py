@@ -231,7 +231,6 @@ def test_score_works_on_a_scheduler(files: Files, monkeypatch: pytest.MonkeyPatc
         ("truth", "--harmonize none", "--msi MOSAIC and --hsi CUBE"),
         ("msi", "--harmonize auto", "--hsi CUBE"),
         ("hsi", "--alpha keep", "--msi MOSAIC"),
-        ("msi", "--wavelength-units nm", "REFERENCE or --hsi CUBE"),
         ("truth", "--variant sewar --data-range 1", "--variant textbook"),
     ],
 )
