@@ -52,6 +52,7 @@ bench: $(VENV)/tools
 	$(BIN)/python benchmarks/houston.py --shards 8
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/against_published.py
+	$(BIN)/python benchmarks/against_published.py --method sin --seeds 1
 	$(BIN)/python benchmarks/wald.py sin-paper sin sin+both linear bicubic oracle --quick
 	$(BIN)/python benchmarks/ablation.py --quick
 

@@ -61,8 +61,8 @@ def degrade(
         A name of ``lift_xr.psf``, or a kernel (y, x) in MSI pixels. The mean over the HSI pixel
         comes on top, so the whole spread is this one convolved with a square of ``ratio`` pixels.
     sigma, half_width
-        Of a named kernel, in MSI pixels. By default a Gaussian that is as wide at half maximum as
-        one HSI pixel, out to three sigmas.
+        Of a named kernel, in MSI pixels, and refused with an array. By default a Gaussian that is
+        as wide at half maximum as one HSI pixel, out to three sigmas.
     published
         Take the named kernel of the published tables: their formula (see ``lift_xr.psf``) and,
         where no ``sigma`` or ``half_width`` is given, theirs, 3.4 and 7 at every ratio. Their
@@ -324,6 +324,7 @@ def chosen_kernel(
 ) -> tuple[psfs.Kernel, dict[str, Any]]:
     """Make the kernel that ``degrade`` is asked for, and what to write down about it."""
     if not isinstance(psf, str):
+        _expect_no_width(sigma, half_width, published)
         kernel = expect_kernel(psf)
         return kernel, {"psf": kernel.tolist()}
     if sigma is None:
@@ -332,6 +333,17 @@ def chosen_kernel(
         half_width = psfs.PUBLISHED_HALF_WIDTH if published else int(np.ceil(3 * sigma))
     told = {"psf": psf, "sigma": sigma, "half_width": half_width, "published": published}
     return psfs.kernel(psf, sigma=sigma, half_width=half_width, published=published), told
+
+
+def _expect_no_width(sigma: float | None, half_width: int | None, published: bool) -> None:
+    """Refuse what an array says already."""
+    asked = {"sigma": sigma, "half_width": half_width, "published": published or None}
+    given = [name for name, value in asked.items() if value is not None]
+    if given:
+        raise GridError(
+            f"{', '.join(given)} given with psf as an array; expected them with a name, because an "
+            'array is the kernel itself. Pass a name, as in psf="gaussian", or leave them out'
+        )
 
 
 def expect_kernel(psf: npt.ArrayLike) -> psfs.Kernel:

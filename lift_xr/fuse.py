@@ -10,7 +10,7 @@ import xarray as xr
 from lift_xr.agreement import agreeing, told_of_mosaic
 from lift_xr.blocks import lift_blocks
 from lift_xr.fitted import assemble
-from lift_xr.given import Consistency, Given, Scene, expect_settings
+from lift_xr.given import Consistency, Given, Scene, expect_agreeing, expect_settings
 from lift_xr.label import label
 from lift_xr.learn import learn
 from lift_xr.models import Model, MorphRecipe, expect_method, name_of
@@ -129,8 +129,8 @@ def fit(
         measured; a mosaic with more of it is followed into its noise. ``"both"`` also makes it
         agree with the cube at the cube's own resolution, which needs ``msi``, on a grid of which
         each cell is a whole number of pixels, and ``hsi`` again in :func:`predict`.
-        ``"none"`` leaves the network's answer. ``"sin-paper"`` has none, as
-        published, whatever is asked.
+        ``"none"`` leaves the network's answer. ``"sin-paper"`` and ``"morph-paper"`` have none, as
+        published, where ``"msi"`` is asked too, and refuse ``"both"``.
     psf : (y, x), MSI pixels
         For ``consistency="both"``: the point spread of the cube's sensor, the mean over a cell
         coming on top, as in :func:`degrade`. None estimates it from the pair.
@@ -158,7 +158,8 @@ def fit(
     GridError
         Grids that do not meet where the method needs them to.
     ValueError
-        An unknown method, consistency or device; ``"both"`` without ``msi``.
+        An unknown method, consistency or device; ``"both"`` without ``msi``, or of a published
+        baseline.
 
     Warns
     -----
@@ -178,10 +179,11 @@ def fit(
     """
     chosen, name = expect_method(method), name_of(method)
     kernel = expect_settings(consistency, msi=msi, psf=psf, device=device, seed=seed)
+    expect_agreeing(chosen, name, consistency)
     given = Given.of(hsi, srf, msi, bad_bands=bad_bands)
     given.expect_comparable(harmonize)
     projected = consistency != "none" and chosen.projects
-    both = consistency == "both" and projected
+    both = consistency == "both"
     if both:
         given.expect_aligned()
     given.expect_bands(chosen, name)
@@ -193,7 +195,7 @@ def fit(
         method=method,
         projected=projected,
         overlay=pair.overlay,
-        long=consistency == "both",
+        long=both,
         seed=int(seed),
         device=device,
         progress=progress,

@@ -62,6 +62,16 @@ def _expect_both(
     return expect_kernel(psf)
 
 
+def expect_agreeing(chosen: Method, method: str, consistency: str) -> None:
+    """Refuse ``"both"`` of a method that agrees with nothing, as it was published."""
+    if consistency == "both" and not chosen.projects:
+        raise ValueError(
+            f"consistency='both' makes the answer agree with the cube, and method is {method!r}, "
+            "which is as published and agrees with nothing; expected another method, or no "
+            "consistency. Use method='sin', or leave consistency out"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """The scenes and the response that a model is fitted to.

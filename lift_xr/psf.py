@@ -21,6 +21,7 @@ Kernel = NDArray[np.float64]
 Formula = Callable[[Kernel, Kernel], Kernel]
 
 PUBLISHED_SIGMA, PUBLISHED_HALF_WIDTH = 3.4, 7  # pixels, of the tables: the same at every ratio
+MOST_HALF_WIDTH = 1024  # pixels: a kernel of 34 MB, beyond what any pair of images has
 GAUSSIAN_HALF = np.sqrt(2 * np.log(2))  # where a Gaussian falls to one half, in sigmas
 AIRY_HALF = 1.616339948310703  # where (2 J1(z) / z)^2 falls to one half
 KOLMOGOROV_HALF = 1.4603503030690352  # where the transform of exp(-t^(5/3)) falls to one half
@@ -89,10 +90,10 @@ def _expect_size(sigma: float, half_width: int) -> None:
             f"sigma is {sigma} pixels; expected a positive width. "
             "Pass one, as in sigma=3.4, or a psf of 'delta' for no blur."
         )
-    if half_width < 0 or half_width != int(half_width):
+    if not 0 <= half_width <= MOST_HALF_WIDTH or half_width != int(half_width):
         raise GridError(
-            f"half_width is {half_width} pixels; expected a whole number, 0 or more. "
-            "Pass about three sigmas, as in half_width=7."
+            f"half_width is {half_width} pixels; expected a whole number from 0 to "
+            f"{MOST_HALF_WIDTH}. Pass about three sigmas, as in half_width=7, of a width of pixels."
         )
 
 

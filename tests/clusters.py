@@ -22,13 +22,19 @@ def workers_start_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def two_workers(**settings: Any) -> Iterator[Client]:
-    """A client of two single-threaded worker processes; it is the scheduler while it lasts."""
+def two_workers_of_nobody(**settings: Any) -> Iterator[LocalCluster]:
+    """Two single-threaded worker processes, for whoever knows their scheduler's address."""
     with (
         workers_start_at_once(),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", **settings
         ) as cluster,
-        Client(cluster) as client,
     ):
+        yield cluster
+
+
+@contextmanager
+def two_workers(**settings: Any) -> Iterator[Client]:
+    """A client of them; it is the scheduler while it lasts."""
+    with two_workers_of_nobody(**settings) as cluster, Client(cluster) as client:
         yield client

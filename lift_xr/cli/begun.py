@@ -30,6 +30,7 @@ def asked(
     consistency: str,
     psf: str | None = None,
     sigma: float | None = None,
+    half_width: int | None = None,
     bad_bands: str,
     seed: int,
 ) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def asked(
         "consistency": consistency,
         "psf": psf,
         "sigma": sigma,
+        "half_width": half_width,
         "bad_bands": bad_bands,
         "seed": seed,
         "msi": None if msi is None else fingerprint(msi.open().data),

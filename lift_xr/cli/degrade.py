@@ -35,7 +35,8 @@ from lift_xr.cli.talk import connected, say
     "--published",
     is_flag=True,
     help="The kernels of the published tables: their formulas, of which airy, gabor and kolmogorov "
-    "are others; and without --sigma or --half-width theirs, 3.4 and 7 pixels at every ratio.",
+    "are others; and without --sigma or --half-width theirs, 3.4 and 7 pixels at every ratio, of "
+    "which `lift-xr score --hsi` and `fit --psf` have to be told then.",
 )
 @click.option(
     "--boundary",

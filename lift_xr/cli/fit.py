@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         "lift-xr fit hsi.zarr --srf ikonos --out sin.lift",
         "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --out sin.lift",
         "lift-xr fit hsi.hdr --srf camera.csv --msi mosaic.tif --consistency both \\",
-        "    --psf gaussian --sigma 3.4 --out both.lift",
+        "    --psf gaussian --sigma 3.4 --half-width 7 --out both.lift",
         "lift-xr fuse mosaic.tif --model sin.lift --out fused.zarr",
         "lift-xr fit hsi.zarr --srf ikonos --method morph --endmembers 5 --extraction vca \\",
         "    --constraint sum-to-one --out morph.lift",
@@ -84,6 +84,7 @@ def train(
     wavelength_units: str | None,
     psf: str | None = None,
     sigma: float | None = None,
+    half_width: int | None = None,
     **settings: Any,
 ) -> Model:
     """Train on two scenes as they are read; the model tells what was asked of it."""
@@ -100,8 +101,9 @@ def train(
     mixing = {"endmembers": endmembers, "extraction": extraction, "constraint": constraint}
     given: Any = {key: each for key, each in mixing.items() if each is not None}
     recipe = MorphRecipe(**given) if given else method
-    told |= {"method": method, **mixing, "psf": psf, "sigma": sigma}
-    kernel = _kernel(cube, mosaic, psf, sigma)
+    blur: dict[str, Any] = {"psf": psf, "sigma": sigma, "half_width": half_width}
+    told |= {"method": method, **mixing, **blur}
+    kernel = _kernel(cube, mosaic, **blur)
     model = train(cube, srf, msi=mosaic, method=recipe, psf=kernel, **settings)
     told |= {"msi": msi, "srf": srf, "wavelength_units": wavelength_units}
     about = {ASKED: asked(hsi, **told)}
@@ -109,7 +111,7 @@ def train(
 
 
 def _kernel(
-    cube: xr.DataArray, mosaic: xr.DataArray | None, psf: str | None, sigma: float | None
+    cube: xr.DataArray, mosaic: xr.DataArray | None, *, psf: str | None, **width: Any
 ) -> Kernel | None:
     """Make the kernel that is asked for by name; its usual width is that of a cell."""
     from lift_xr.beside import expect_aligned
@@ -119,7 +121,7 @@ def _kernel(
     if psf is None or mosaic is None:  # which `fit` refuses with more to say
         return None
     expect_aligned(cube, mosaic)
-    return chosen_kernel(psf, compare(cube, mosaic).ratio, sigma=sigma)[0]
+    return chosen_kernel(psf, compare(cube, mosaic).ratio, **width)[0]
 
 
 def expect_method_of(training: dict[str, Any]) -> None:
@@ -131,17 +133,19 @@ def expect_method_of(training: dict[str, Any]) -> None:
 
 
 def _expect_point_spread_of(training: dict[str, Any]) -> None:
-    given = [f"--{name}" for name in ("psf", "sigma") if training[name] is not None]
+    named = [name for name in options.BLUR if training[name] is not None]
+    given = [f"--{name.replace('_', '-')}" for name in named]
     if given and training["consistency"] != "both":
         raise click.UsageError(
             f"{given[0]} is for --consistency both, not {training['consistency']}: give both, or "
             "neither"
         )
-    if given == ["--sigma"]:
+    if given and training["psf"] is None:
         raise click.UsageError(
-            "--sigma is the width of --psf, which is not given: give both, or neither to have the "
-            "blur found from the pair"
+            f"{given[0]} is the width of --psf, which is not given: give both, or neither to have "
+            "the blur found from the pair"
         )
+    options.expect_width_of(training["psf"], given)
 
 
 def expect_way_to_response(srf: str | None, msi: str | None, advice: str) -> None:

@@ -285,6 +285,15 @@ def given(ctx: click.Context, names: Iterable[str]) -> list[str]:
     ]
 
 
+def expect_width_of(psf: str | None, given: list[str]) -> None:
+    """Refuse a width of what has none."""
+    widths = [each for each in given if each in ("--sigma", "--half-width")]
+    if psf == "delta" and widths:
+        raise click.UsageError(
+            f"{widths[0]} is the width of a PSF, and --psf delta has none. Leave it out"
+        )
+
+
 def examples(*lines: str) -> str:
     """Lay out examples as the end of a verb's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
@@ -297,14 +306,14 @@ def out(metavar: str, text: str, **more: Any) -> Decorator:
 
 
 MIXING = ("endmembers", "extraction", "constraint")
+BLUR = ("psf", "sigma", "half_width")
 TRAINING = (
     "srf",
     "method",
     *MIXING,
     "harmonize",
     "consistency",
-    "psf",
-    "sigma",
+    *BLUR,
     "bad_bands",
     "wavelength_units",
     "seed",
@@ -314,8 +323,9 @@ TRAINING = (
 
 def training(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what ``fit`` is told, by whichever verb calls it."""
-    for option in (device, seed, units, bad_bands, sigma, psf_known, consistency, harmonize):
+    for option in (device, seed, units, bad_bands, half_width, sigma, psf_known, consistency):
         function = option(function)
+    function = harmonize(function)
     return srf(method(mixing(function)))
 
 

@@ -129,8 +129,10 @@ def _expect_heeded(ctx: click.Context, chosen: dict[str, Any]) -> None:
         missing = [SCENES[each] for each in scenes if chosen[each] is None]
         if missing:
             _expect_not_given(ctx, name, needs=" and ".join(missing))
-    if chosen["variant"] == "sewar":  # which has the peak of 8 bits
-        _expect_not_given(ctx, "data_range", needs="--variant textbook")
+    if chosen["variant"] == "sewar":  # which has the peak of 8 bits, and one ratio
+        for name in ("ratio", "data_range"):
+            _expect_not_given(ctx, name, needs="--variant textbook")
+    options.expect_width_of(chosen["psf"], options.given(ctx, options.BLUR))
 
 
 def _expect_not_given(ctx: click.Context, name: str, *, needs: str) -> None:
@@ -306,6 +308,13 @@ def _lines(name: str, value: Any, bands: list[str] | None) -> list[tuple[str, st
     return [(label, f"{_told(middle)}, {_told(known[0])} to {_told(known[-1])}")]
 
 
+def _told_width(told: dict[str, Any]) -> str:
+    if told["psf"] == "delta":
+        return "nothing but the mean over an HSI pixel"
+    width = f"sigma {told['sigma']:g} pixels" if told["sigma"] else "one HSI pixel wide"
+    return width + ("" if told["half_width"] is None else f", cut at {told['half_width']} pixels")
+
+
 def _told(value: float) -> str:
     return f"{value:.4g}"
 
@@ -329,7 +338,5 @@ def _remarks(told: dict[str, Any]) -> list[str]:
     if "harmonize" in told:
         lines.append(f"The mosaic's radiometry: {told['harmonize']}.")
     if "psf" in told:
-        width = f"sigma {told['sigma']:g} pixels" if told["sigma"] else "one HSI pixel wide"
-        reach = "" if told["half_width"] is None else f", cut at {told['half_width']} pixels"
-        lines.append(f"PSF assumed: {told['psf']}, {width}{reach}.")
+        lines.append(f"PSF assumed: {told['psf']}, {_told_width(told)}.")
     return lines

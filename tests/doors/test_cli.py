@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -102,15 +103,19 @@ def blurred(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return str(folder / "hsi.zarr"), "--msi", str(folder / "msi.zarr")
 
 
-def test_the_point_spread_can_be_given_by_name(blurred: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("reach", [(), ("--half-width", 4)])
+def test_the_point_spread_can_be_given_by_name(
+    blurred: tuple[str, ...], tmp_path: Path, reach: tuple[Any, ...]
+) -> None:
     asked = ("--method", "linear", "--consistency", "both", "--psf", "gaussian", "--sigma", 2)
-    result = run("fit", *blurred, *asked, "--out", tmp_path / "both.lift")
+    result = run("fit", *blurred, *asked, *reach, "--out", tmp_path / "both.lift")
     assert result.exit_code == 0, result.output
     model = load_model(tmp_path / "both.lift")
     assert model.about["agreement"]["form"] == "given"
     hsi, _, msi = blurred
+    kernel = psf.kernel("gaussian", sigma=2, half_width=4) if reach else KERNEL
     expected = lift_xr.fit(
-        open_scene(hsi), msi=open_scene(msi), method="linear", consistency="both", psf=KERNEL
+        open_scene(hsi), msi=open_scene(msi), method="linear", consistency="both", psf=kernel
     )
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(model.arrays[name], array)
@@ -237,6 +242,8 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["fuse", "a", "b", "--psf", "airy", "--out", "f"], "--psf is for --consistency both, not"),
         (["fit", "h", "--srf", "rgb", "--sigma", "2", "--out", "m"], "--sigma is for --consis"),
         (["fuse", "a", *BOTH, "--sigma", "2", "--out", "f"], "--sigma is the width of --psf"),
+        (["fuse", "a", *BOTH, "--half-width", "2", "--out", "f"], "--half-width is the width of"),
+        (["fuse", "a", *BOTH, "--psf", "delta", "--sigma", "2", "--out", "f"], "delta has none"),
         (["fuse", "a", "--model", "m", "--psf", "airy", "--out", "f"], "--psf: settled by --model"),
     ],
 )

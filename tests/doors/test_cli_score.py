@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import lift_xr
 from lift_xr.cli import main
 from lift_xr.io import open_scene, write_zarr
-from tests.clusters import two_workers
+from tests.clusters import two_workers_of_nobody
 from tests.scenes import cube
 
 Files = dict[str, str]
@@ -97,7 +97,8 @@ def test_score_is_what_the_library_computes(
     truth, estimate = (open_scene(files[name]) for name in ("truth", "estimate"))
     truth = truth.sel(y=estimate.y, x=estimate.x)
     peak = ("--data-range", data_range) if data_range else ()
-    request = "score", files["estimate"], files["truth"], "--ratio", 8, "--variant", variant, *peak
+    ratio = () if variant == "sewar" else ("--ratio", 8)
+    request = "score", files["estimate"], files["truth"], *ratio, "--variant", variant, *peak
     result = run(*request, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)["truth"]
@@ -207,16 +208,26 @@ def test_score_without_a_truth_holds_the_result_against_both_images(files: Files
 def test_score_works_on_a_scheduler(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     request = "score", files["estimate"], files["truth"], "--ratio", 4, "--json"
     here = run(*request)
-    with two_workers() as client:
-        there = run(*request, "--scheduler", client.scheduler.address)
+    with two_workers_of_nobody() as cluster:
+        run(*request)
+        assert cluster.scheduler.transition_counter == 0
+        there = run(*request, "--scheduler", cluster.scheduler_address)
         assert there.exit_code == 0, there.output
-        moved = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
-    assert moved > 0
+        assert cluster.scheduler.transition_counter > 0
     assert json.loads(there.output) == json.loads(here.output)
     monkeypatch.setattr("lift_xr.cli.talk.CONNECT_SECONDS", 1)
     nobody = run(*request, "--scheduler", "tcp://127.0.0.1:9")
     assert nobody.exit_code == 2
     assert "no Dask scheduler answers" in nobody.stderr
+
+
+@pytest.mark.parametrize("width", ["--sigma 2", "--half-width 3"])
+def test_score_refuses_a_width_of_what_has_none(files: Files, width: str) -> None:
+    request = "score", files["estimate"], "--hsi", files["hsi"], "--psf", "delta"
+    result = run(*request, *width.split())
+    assert result.exit_code == 2, result.output
+    assert f"{width.split()[0]} is the width of a PSF, and --psf delta has none" in result.stderr
+    assert "PSF assumed: delta, nothing but the mean over an HSI pixel." in run(*request).output
 
 
 @pytest.mark.parametrize(
@@ -232,6 +243,7 @@ def test_score_works_on_a_scheduler(files: Files, monkeypatch: pytest.MonkeyPatc
         ("msi", "--harmonize auto", "--hsi CUBE"),
         ("hsi", "--alpha keep", "--msi MOSAIC"),
         ("truth", "--variant sewar --data-range 1", "--variant textbook"),
+        ("truth", "--variant sewar --ratio 16", "--variant textbook"),
     ],
 )
 def test_score_refuses_what_it_would_ignore(

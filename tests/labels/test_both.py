@@ -316,6 +316,9 @@ def test_both_needs_the_mosaic_to_fit_and_the_cube_to_predict() -> None:
         lift_xr.predict(model(), msi)
     with pytest.raises(ValueError, match="psf is for consistency='both'"):
         fitted("msi", psf=KERNEL)
+    for method in ("sin-paper", "morph-paper"):
+        with pytest.raises(ValueError, match=rf"method is '{method}'.* agrees with nothing"):
+            fitted(method=method)
     with pytest.raises(GridError, match="psf sums to 2"):
         fitted(psf=2 * KERNEL)
     with pytest.raises(GridError, match=r"psf is 'airy'; expected an array.*kernel\('airy', sig"):

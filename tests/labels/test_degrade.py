@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import dask
 import dask.array as da
@@ -149,6 +150,17 @@ def test_a_width_that_is_given_is_used_for_the_published_kernels_too() -> None:
         told = json.loads(degrade(located(), **asked, **chosen)[0].attrs["degradation"])
         expected = {"sigma": 3.4, "half_width": 7, "published": True} | chosen
         assert {name: told[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("width", [{"sigma": 2.0}, {"half_width": 1}, {"published": True}])
+def test_a_kernel_of_ones_own_says_its_width_itself(width: dict[str, Any]) -> None:
+    with pytest.raises(GridError, match=rf"{next(iter(width))} given with psf as an array"):
+        degrade(located(), ratio=2, srf=MATRIX, psf=np.ones((1, 1)), **width)
+
+
+def test_a_kernel_that_no_pair_of_images_has_is_refused_before_it_is_made() -> None:
+    with pytest.raises(GridError, match=r"half_width is 15000 pixels; expected .* 0 to 1024"):
+        degrade(located(), ratio=2, srf=MATRIX, sigma=5000.0)
 
 
 def test_a_kernel_of_ones_own_is_used_as_it_is() -> None:
