@@ -19,7 +19,8 @@ TO_NM = {
     **dict.fromkeys(("micrometer", "micrometers", "micrometre", "micrometres"), 1e3),
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e9),
 }
-CHOSEN = "chosen"  # begins the names of arrays of bands that somebody chose
+# How names of arrays begin whose bands somebody chose, or that lack the pixels that a band hides.
+CHOSEN, MASKED = "chosen", "alpha"
 
 
 def to_nm(values: npt.ArrayLike, units: str | None, *, name: str = "wavelength") -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ import click
 from lift_xr.cli.exits import Refused
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from lift_xr.cli.msi import Msi
     from lift_xr.models import Model
 
@@ -39,8 +43,9 @@ def asked(
     from lift_xr.io.place import fingerprint
     from lift_xr.srf import SRF
 
+    cube = open_scene(hsi, units=wavelength_units)
     return {
-        "hsi": fingerprint(open_scene(hsi, units=wavelength_units).data),
+        "hsi": fingerprint(cube.data),
         "srf": "estimated" if srf is None else SRF.of(srf).digest,
         "method": method,
         "endmembers": endmembers,
@@ -54,8 +59,17 @@ def asked(
         "bad_bands": bad_bands,
         "seed": seed,
         "msi": None if msi is None else fingerprint(msi.open().data),
-        "msi_bands": None if msi is None or msi.bands is None else ",".join(msi.bands),
+        "msi_bands": None if msi is None else msi.told_bands,
+        "wavelengths": _digest_of_bands(cube),
     }
+
+
+def _digest_of_bands(cube: xr.DataArray) -> str:
+    """Tell the bands of one cube from others: their wavelengths and widths, in nm."""
+    told = [
+        cube[name].to_numpy().tolist() for name in ("wavelength", "fwhm") if name in cube.coords
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def model_begun(
@@ -160,5 +174,7 @@ def _told(key: str, wanted: Any, found: Any) -> str:
         return "MSI is another mosaic" if wanted and found else "one was trained without MSI"
     if key == "srf":
         return "--srf is another response"
+    if key == "wavelengths":
+        return "the bands of HSI lie at other wavelengths"
     is_now, was = ("not given" if each is None else each for each in (wanted, found))
     return f"--{key.replace('_', '-')} is {is_now} and was {was}"

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 @options.scheduler
 @options.overwrite
 @options.quiet
+@click.pass_context
 def fit(
+    ctx: click.Context,
+    /,
     hsi: str,
     msi: str | None,
     out: Path,
@@ -61,6 +64,8 @@ def fit(
     HSI is a Zarr store, a GeoTIFF or an ENVI file with wavelengths.
     """
     expect_way_to_response(training["srf"], msi, "--msi MOSAIC")
+    if msi is None:
+        options.expect_not_given(ctx, "alpha", "msi_bands", needs="--msi MOSAIC")
     expect_method_of(training)
     expect_apart({"--out": out}, (hsi, msi, training["srf"]))
     expect_model_place(out, overwrite=overwrite)

@@ -178,14 +178,14 @@ def _expect_packing(
     scale_factor: float | None,
     add_offset: float | None,
 ) -> None:
-    """Refuse, before anything is trained, to pack what is not packed."""
+    """Refuse, before anything is trained, to pack what is not packed, or to copy what is."""
     from lift_xr.io.scale import expect_dtype, expect_scale
 
-    if kind == "recipe" and (scale_factor is not None or add_offset is not None):
-        raise click.UsageError(
-            "--scale-factor and --add-offset are for --kind cube: a recipe keeps MSI as it lies",
-            ctx,
-        )
+    if kind == "recipe":  # which keeps MSI as it lies
+        packing = ("dtype", "scale_factor", "add_offset")
+        options.expect_not_given(ctx, *packing, needs="--kind cube")
+    else:
+        options.expect_not_given(ctx, "mosaic", needs="--kind recipe")
     expect_scale(expect_dtype(dtype), scale_factor, add_offset)
 
 

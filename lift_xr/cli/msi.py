@@ -42,12 +42,26 @@ class Msi:
         from lift_xr.io import open_scene
 
         scene = open_scene(self.path, alpha=self.alpha, units=self.units, block=block)
+        places = self._places(scene)
+        return scene if places is None else choose_bands(scene, places)
+
+    @property
+    def told_bands(self) -> str | None:
+        """The places of the bands to take, from 1; None where they are all, as they lie."""
+        from lift_xr.io import open_scene
+
         if self.bands is None:
-            return scene
+            return None
+        places = self._places(open_scene(self.path, alpha=self.alpha, units=self.units))
+        return None if places is None else ",".join(str(place + 1) for place in places)
+
+    def _places(self, scene: xr.DataArray) -> list[int] | None:
+        if self.bands is None:
+            return None
         labels = [str(each) for each in scene["band"].to_numpy().tolist()]
         places = [_place(each, labels) for each in self.bands]
         _expect_different(self.bands, places)
-        return scene if places == [*range(len(labels))] else choose_bands(scene, places)
+        return None if places == [*range(len(labels))] else places
 
 
 def _place(band: str, labels: list[str]) -> int:

@@ -278,11 +278,20 @@ threads = click.option(
 
 def given(ctx: click.Context, names: Iterable[str]) -> list[str]:
     """List those of the options that the command line names, as it does."""
+    written = {each.name: each.opts[0] for each in ctx.command.params}
     return [
-        f"--{name.replace('_', '-')}"
+        written[name]
         for name in names
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     ]
+
+
+def expect_not_given(ctx: click.Context, *names: str, needs: str) -> None:
+    """Refuse options that would be ignored."""
+    for option in given(ctx, names):
+        raise click.UsageError(
+            f"{option} needs {needs}, and would be ignored. Give that, or leave {option} out", ctx
+        )
 
 
 def expect_width_of(psf: str | None, given: list[str]) -> None:

@@ -128,18 +128,11 @@ def _expect_heeded(ctx: click.Context, chosen: dict[str, Any]) -> None:
     for name, scenes in ABOUT.items():
         missing = [SCENES[each] for each in scenes if chosen[each] is None]
         if missing:
-            _expect_not_given(ctx, name, needs=" and ".join(missing))
+            options.expect_not_given(ctx, name, needs=" and ".join(missing))
     if chosen["variant"] == "sewar":  # which has the peak of 8 bits, and one ratio
         for name in ("ratio", "data_range"):
-            _expect_not_given(ctx, name, needs="--variant textbook")
+            options.expect_not_given(ctx, name, needs="--variant textbook")
     options.expect_width_of(chosen["psf"], options.given(ctx, options.BLUR))
-
-
-def _expect_not_given(ctx: click.Context, name: str, *, needs: str) -> None:
-    for option in options.given(ctx, [name]):
-        raise click.UsageError(
-            f"{option} needs {needs}, and would be ignored. Give that, or leave {option} out", ctx
-        )
 
 
 def _compare(

@@ -74,7 +74,10 @@ def _shards(ctx: click.Context, param: click.Parameter, value: str) -> int | str
 @options.reading
 @options.device
 @options.quiet
+@click.pass_context
 def verify(
+    ctx: click.Context,
+    /,
     store: str,
     msi: str | None,
     hsi: str | None,
@@ -99,6 +102,10 @@ def verify(
     from lift_xr.io import load_model, open_scene
     from lift_xr.io import verify as verified
 
+    if msi is None:
+        options.expect_not_given(ctx, "alpha", "msi_bands", needs="--msi MSI")
+    if msi is None and hsi is None:
+        options.expect_not_given(ctx, "wavelength_units", needs="--msi MSI or --hsi HSI")
     found = verified(
         store,
         msi=None if msi is None else Msi(msi, alpha, msi_bands, wavelength_units).open(),

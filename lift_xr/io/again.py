@@ -60,8 +60,9 @@ class LiftedAgain:
         if inputs and found and inputs != found:
             raise LayoutError(
                 f"the store was made from inputs of fingerprint {inputs[:12]}, and these have "
-                f"{found[:12]}: pixels of msi, or its shape or type as stored, are others; "
-                "expected the mosaic it was made from. Open it from the same file"
+                f"{found[:12]}: pixels of msi, its shape or type as stored, or which of its bands "
+                "are used, are others; expected the mosaic it was made from. Open it from the same "
+                "file, with the same bands and alpha"
             )
         low, high = scene.attrs.get(f"{ABOUT}_range", (-np.inf, np.inf))
         again = fused.copy(data=lifted.again(scene.data.chunks))

@@ -45,8 +45,8 @@ def expect_same_values(
         raise LayoutError(
             f"{store} was begun by another run: {_told(look.window, found)}, though their inputs "
             "look the same; expected the same arithmetic on the same inputs. Use that, another "
-            "path, or overwrite=True to begin again. If it is the same, the store may be damaged: "
-            "look with verify(store)"
+            "path, or overwrite=True (of parts: remove it) to begin again. If it is the same, the "
+            "store may be damaged: look with verify(store)"
         )
 
 

@@ -147,8 +147,8 @@ def expect_same_run(store: Any, blueprint: Blueprint) -> None:
     if began["run"] != blueprint.run:
         raise LayoutError(
             f"{store} was begun by another run: {'; '.join(_differences(began, blueprint))}; "
-            "expected the same settings and inputs. Use those, another path, or overwrite=True to "
-            "begin again"
+            "expected the same settings and inputs. Use those, another path, or overwrite=True (of "
+            "parts: remove it) to begin again"
         )
     if DIFFERS in began:
         raise LayoutError(began[DIFFERS])
@@ -170,13 +170,19 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+MEANT = {"inputs": " (the mosaic: its pixels and their type, its bands, its alpha)"}
+
+
 def _differences(began: dict[str, Any], blueprint: Blueprint) -> list[str]:
     here, there = dict(blueprint.settings), dict(began["settings"])
     if here["attributes"] != there["attributes"]:
         here |= blueprint.provenance
         there |= began["provenance"]
     keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
-    return [f"{key} is {_short(here.get(key))} and was {_short(there.get(key))}" for key in keys]
+    return [
+        f"{key}{MEANT.get(key, '')} is {_short(here.get(key))} and was {_short(there.get(key))}"
+        for key in keys
+    ]
 
 
 def _short(value: Any) -> str:

@@ -20,7 +20,7 @@ import zarr.storage
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import MaterializedLayer
 
-from lift_xr.bands import CHOSEN
+from lift_xr.bands import CHOSEN, MASKED
 from lift_xr.errors import LayoutError
 from lift_xr.io.below import BelowStore
 from lift_xr.io.engines import out_of_reach
@@ -79,7 +79,7 @@ def expect_place(
 
 
 def fingerprint(data: da.Array) -> str:
-    """Tell the arrays that a graph reads from others, by a few pixels of each and chosen bands.
+    """Tell the arrays that a graph reads from others, by a few pixels of each and use of bands.
 
     The same for any chunks, and wherever the same pixels lie: in files or in memory. Empty where
     the graph shows neither, such as of pixels that are made up block by block.
@@ -94,10 +94,12 @@ def fingerprint(data: da.Array) -> str:
 
 
 def _chosen(data: da.Array) -> Iterator[str]:
-    """Yield the places of bands that somebody chose of what is read."""
+    """Yield the places of bands that somebody chose of what is read, and that hide pixels of it."""
     for name, layer in data.dask.layers.items():
         if name.startswith(f"{CHOSEN}-") and isinstance(layer, Blockwise):
             yield f"bands {layer.task.kwargs['kept'].tolist()}"
+        if name.startswith(f"{MASKED}-") and isinstance(layer, Blockwise):
+            yield f"alpha {layer.task.kwargs['index']}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.env import get_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
+from lift_xr.bands import MASKED
 from lift_xr.decode import decode
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.packing import mask_transparent
@@ -197,7 +198,7 @@ def _without_alpha(raster: xr.DataArray, index: int) -> xr.DataArray:
         dtype="float32",
         chunks=((len(bands),), *raster.data.chunks[1:]),
         meta=np.empty((0, 0, 0), "float32"),
-        name=f"alpha-{tokenize(raster.data, index)}",
+        name=f"{MASKED}-{tokenize(raster.data, index)}",
     )
     assert isinstance(data, da.Array)
     return raster.isel(band=bands).copy(data=data)

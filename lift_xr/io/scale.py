@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lift_xr.decode import GREATEST
 from lift_xr.errors import LayoutError
 from lift_xr.packing import GREATEST_CODE, Packing
 
 REFLECTANCE_STEP = 1e-4
+CODES = 65_535  # steps of uint16
 CONSTRAINT, BOUNDED = "lift_xr_constraint", "sum-to-one"  # what abundances obey, as unmix has it
 SHARE_STEP = 1 / GREATEST_CODE  # of abundances that sum to one: none is above 1
 MARGIN = 0.25  # of the training range, on both sides: a mosaic has pixels the cube has not
@@ -41,10 +43,13 @@ def expect_scale(dtype: np.dtype, scale_factor: float | None, add_offset: float 
 
 
 def _expect_numbers(scale: float, offset: float) -> None:
-    if not (np.isfinite(scale) and np.isfinite(offset) and np.float32(scale) > 0):
+    with np.errstate(over="ignore"):
+        packs = np.float32(scale) > 0 and abs(offset) + CODES * abs(scale) <= GREATEST
+    if not packs:  # nor does what is not a number
         raise LayoutError(
-            f"scale_factor is {scale} and add_offset {offset}; expected finite numbers and a scale "
-            f"above 0. Use scale_factor={REFLECTANCE_STEP} for reflectance of 0-6.5"
+            f"scale_factor is {scale} and add_offset {offset}; expected finite numbers, a scale "
+            f"above 0, and {CODES:,} steps of it within float32. "
+            f"Use scale_factor={REFLECTANCE_STEP} for reflectance of 0-6.5"
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import zarr
 from click.testing import CliRunner, Result
+from rasterio.enums import ColorInterp
 
 import lift_xr
 from lift_xr import synthetic
@@ -104,7 +105,7 @@ def test_bands_of_a_mosaic_are_chosen(files: Files, turned: str, tmp_path: Path)
     assert run(*lift, *chosen, "--part", "0/2").exit_code == 0
     other = run(*lift, "--msi-bands", "2,3,4", "--part", "1/2")
     assert other.exit_code == 2
-    assert "was begun by another run: inputs is" in other.stderr
+    assert "was begun by another run: inputs (the mosaic: its pixels" in other.stderr
     for part in ("1/2", "2/2"):
         assert run(*lift, *chosen, "--part", part).exit_code == 0
     np.testing.assert_array_equal(open_scene(store), open_scene(whole))
@@ -136,6 +137,46 @@ def test_a_training_is_of_the_bands_that_are_chosen(
     other = run(*lift, "--msi-bands", "4,2,3", "--resume")
     assert other.exit_code == 2
     assert "--msi-bands is 4,2,3 and was 4,3,2" in other.stderr
+
+
+@pytest.fixture(scope="module")
+def veiled(turned: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with that band marked as alpha, of which no pixel is transparent."""
+    place = tmp_path_factory.mktemp("veiled") / "veiled.tif"
+    shutil.copy(turned, place)
+    with rasterio.open(place, "r+") as target:
+        target.write(np.full(target.shape, 255, "uint8"), 1)
+        target.colorinterp = (ColorInterp.alpha, *[ColorInterp.undefined] * 3)
+    return str(place)
+
+
+def test_what_a_band_marked_as_alpha_means_is_part_of_the_run(
+    files: Files, veiled: str, tmp_path: Path
+) -> None:
+    store, bands = tmp_path / "veiled.zarr", ("--msi-bands", "4,3,2")
+    lift = ("fuse", veiled, "--model", files["whole.zarr"], "--shard", 40, "--out", store, *bands)
+    assert run(*lift, "--part", "1/2").exit_code == 0
+    other = run(*lift, "--part", "2/2", "--alpha", "keep")
+    assert other.exit_code == 2, other.output
+    assert "its bands, its alpha" in other.stderr
+    assert run(*lift, "--part", "2/2").exit_code == 0
+    assert lift_xr.status(store).complete
+    verified = run("verify", store, "--msi", veiled, *bands, "--alpha", "keep", "--repair")
+    assert verified.exit_code == 2
+    assert "with the same bands and alpha" in verified.stderr
+    assert lift_xr.status(store).complete
+
+
+def test_a_training_is_of_bands_at_their_wavelengths(files: Files, tmp_path: Path) -> None:
+    cube, moved = open_scene(files["hsi.zarr"]), str(tmp_path / "moved.zarr")
+    write_zarr(
+        cube.assign_coords(wavelength=cube.wavelength + 1), moved, dtype="float32", progress=False
+    )
+    lift = ("--srf", "rgb-camera", "--method", "linear", "--out", tmp_path / "fused.zarr")
+    assert run("fuse", files["hsi.zarr"], files["msi.tif"], *lift).exit_code == 0
+    other = run("fuse", moved, files["msi.tif"], *lift, "--resume")
+    assert other.exit_code == 2
+    assert "the bands of HSI lie at other wavelengths" in other.stderr
 
 
 @pytest.mark.parametrize("mosaic", ["copy", "address"])

@@ -48,6 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 BOTH = ("b", "--consistency", "both")
+RECIPE = ["--out", "f", "--kind", "recipe"]
 
 
 def run(*arguments: object) -> Result:
@@ -242,6 +243,13 @@ def test_info_lists_sensors_and_the_bands_of_one() -> None:
         (["fuse", "a", "b", "--psf", "airy", "--out", "f"], "--psf is for --consistency both, not"),
         (["fit", "h", "--srf", "rgb", "--sigma", "2", "--out", "m"], "--sigma is for --consis"),
         (["fuse", "a", *BOTH, "--sigma", "2", "--out", "f"], "--sigma is the width of --psf"),
+        (["fit", "h", "--srf", "rgb", "--alpha", "keep", "--out", "m"], "--alpha needs --msi"),
+        (["fit", "h", "--srf", "rgb", "--msi-bands", "1", "--out", "m"], "--msi-bands needs --msi"),
+        (["verify", "s", "--msi-bands", "1"], "--msi-bands needs --msi MSI, and would be ignored"),
+        (["verify", "s", "--wavelength-units", "um"], "--wavelength-units needs --msi MSI or"),
+        (["fuse", "a", "b", *RECIPE, "--dtype", "float32"], "--dtype needs --kind cube"),
+        (["fuse", "a", "b", "--out", "f", "--msi", "address"], "--msi needs --kind recipe"),
+        (["fuse", "a", "b", "--out", "f", "--scale-factor", "1e39"], "steps of it within float32"),
         (["fuse", "a", *BOTH, "--half-width", "2", "--out", "f"], "--half-width is the width of"),
         (["fuse", "a", *BOTH, "--psf", "delta", "--sigma", "2", "--out", "f"], "delta has none"),
         (["fuse", "a", "--model", "m", "--psf", "airy", "--out", "f"], "--psf: settled by --model"),
@@ -302,7 +310,7 @@ def test_values_beyond_the_codes_are_told_with_the_options_that_hold_them(
             "--scale-factor or --add-offset is given with --dtype float32; expected neither",
         ),
         (["--scale-factor", 0], "Use --scale-factor 0.0001 for reflectance"),
-        (["--kind", "recipe", "--scale-factor", 1], "a recipe keeps MSI as it lies"),
+        (["--kind", "recipe", "--scale-factor", 1], "--scale-factor needs --kind cube"),
     ],
 )
 def test_a_packing_that_cannot_be_is_refused_before_the_training(

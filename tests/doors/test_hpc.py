@@ -179,8 +179,10 @@ def test_nothing_else_is_run_again_by_itself(tmp_path: Path, code: int, restarts
 def test_some_parts_can_be_run_again(tmp_path: Path) -> None:
     said = stand_in(tmp_path, "lift-xr")
     array = {"SLURM_ARRAY_TASK_ID": 3, "SLURM_ARRAY_TASK_MAX": 7, "PARTS": 16}
-    assert submit("parts.sbatch", "m.tif", "m.lift", "f.zarr", folder=tmp_path, **array) == 0
+    given = ("m.tif", "m.lift", "f.zarr", "--msi-bands", "3,2,1")
+    assert submit("parts.sbatch", *given, folder=tmp_path, **array) == 0
     assert "--part 3/16" in said.read_text()
+    assert said.read_text().endswith(" --quiet --msi-bands 3,2,1\n")
 
 
 def test_a_model_is_trained_once(tmp_path: Path) -> None:
