@@ -111,11 +111,12 @@ def test_building_the_graph_computes_nothing(fitted: Model) -> None:
     assert lift_blocks(lazy, fitted).shape == (6, HEIGHT, WIDTH)
 
 
-def test_tasks_are_no_more_than_blocks_and_two(fitted: Model) -> None:
+def test_tasks_are_no_more_than_blocks_and_three(fitted: Model) -> None:
+    """Three values: the mosaic, the model, and the note, which dask drops or not as hashes fall."""
     lazy = da.from_array(OnDisk(), chunks=(3, 10, 10))
     lifted = lift_blocks(lazy, fitted)
     (optimised,) = dask.optimize(lifted)
-    assert len(dict(optimised.__dask_graph__())) <= lifted.npartitions + 2
+    assert len(dict(optimised.__dask_graph__())) <= lifted.npartitions + 3
     np.testing.assert_array_equal(optimised.compute(), fitted(mosaic()))
 
 

@@ -366,7 +366,7 @@ def test_a_scale_is_asked_for_where_none_can_be_found(attrs):
 
 @pytest.mark.parametrize("scale", [0.0, -1e-4, np.nan, np.inf, 1e-60])
 def test_a_scale_that_packs_nothing_is_refused(scale):
-    with pytest.raises(LayoutError, match="expected finite numbers and a scale above 0"):
+    with pytest.raises(LayoutError, match="expected finite numbers, a scale above 0"):
         find_packing({}, UINT16, scale, None)
 
 
