@@ -20,7 +20,7 @@ TO_NM = {
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e9),
 }
 # How names of arrays begin whose bands somebody chose, or that lack the pixels that a band hides.
-CHOSEN, MASKED = "chosen", "alpha"
+CHOSEN, MASKED = "lift_xr_chosen", "lift_xr_alpha"
 
 
 def to_nm(values: npt.ArrayLike, units: str | None, *, name: str = "wavelength") -> np.ndarray:

@@ -118,8 +118,7 @@ def expect_saved(
     found = load_model(path)
     if begun is not None:
         expect_same_model(path, out, begun)
-    elif hsi is not None and found.about.get(ASKED) != (wanted := asked(hsi, **training)):
-        said = _differences(found.about.get(ASKED), wanted)
+    elif hsi is not None and (said := _differences(found.about.get(ASKED), asked(hsi, **training))):
         raise Refused(
             "FileExistsError",
             f"{path} holds a model of another training than is asked: {said}; expected the same, "
@@ -161,6 +160,7 @@ def _differences(found: Any, wanted: dict[str, Any]) -> str:
     """Say how what was asked of a model differs from what is asked now; nothing if it does not."""
     if not isinstance(found, dict):
         return "no command trained it, so that it cannot be compared"
+    found = {"wavelengths": wanted["wavelengths"], **found}  # which earlier versions did not keep
     keys = [key for key in wanted if wanted[key] != found.get(key)]
     if "msi_bands" in keys and "msi" in keys:  # other bands are other pixels
         keys.remove("msi")
@@ -171,7 +171,9 @@ def _told(key: str, wanted: Any, found: Any) -> str:
     if key == "hsi":
         return "HSI holds other pixels"
     if key == "msi":
-        return "MSI is another mosaic" if wanted and found else "one was trained without MSI"
+        if wanted and found:
+            return "MSI is another mosaic, or read with another --alpha"
+        return "one was trained without MSI"
     if key == "srf":
         return "--srf is another response"
     if key == "wavelengths":

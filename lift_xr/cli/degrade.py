@@ -66,7 +66,10 @@ from lift_xr.cli.talk import connected, say
 @options.scheduler
 @options.overwrite
 @options.quiet
+@click.pass_context
 def degrade(
+    ctx: click.Context,
+    /,
     scene: str,
     srf: str,
     normalise: bool,
@@ -94,6 +97,7 @@ def degrade(
     from lift_xr.io import open_scene, write_zarr
     from lift_xr.io.scale import expect_dtype, expect_scale
 
+    options.expect_width_of(protocol["psf"], options.given(ctx, options.BLUR))
     places = {"--out-hsi": out_hsi, "--out-msi": out_msi}
     expect_scale(expect_dtype(dtype), scale_factor, add_offset)
     stored: Any = {"dtype": dtype, "scale_factor": scale_factor, "add_offset": add_offset}

@@ -153,7 +153,10 @@ def fuse(
             settings = {"shard": shard, "part": part, "progress": not quiet, **place}
             with leaving(f"{errors} is not complete. Run again with --resume"):
                 write(expected, errors, dtype="float32", **settings)
-    command = f"`lift-xr fuse {path} --out {out} {each_of(part)}{_again(ctx)}`"
+    looks = fitted.prior is not None and hsi is not None  # at the cube again, part by part
+    names = AGAIN | ({"model", *options.TRAINING} if looks else set())
+    scenes_again = f"{hsi} {path}" if looks else path
+    command = f"`lift-xr fuse {scenes_again} --out {out} {each_of(part)}{_again(ctx, names)}`"
     say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
 
 
@@ -195,12 +198,12 @@ def _training_given(ctx: click.Context) -> list[str]:
     return options.given(ctx, sorted({*options.TRAINING, "save_model"} - of_scenes_too))
 
 
-def _again(ctx: click.Context) -> str:
+def _again(ctx: click.Context, names: set[str]) -> str:
     """Write the options that every part of a store needs again, as they were given."""
     given = [
         (each.opts[0], ctx.params[each.name])
         for each in ctx.command.params
-        if each.name in AGAIN
+        if each.name in names
         and ctx.get_parameter_source(each.name) == click.core.ParameterSource.COMMANDLINE
     ]
     return "".join(

@@ -47,13 +47,16 @@ class Msi:
 
     @property
     def told_bands(self) -> str | None:
-        """The places of the bands to take, from 1; None where they are all, as they lie."""
+        """The labels of the bands to take; None where they are all, as they lie."""
         from lift_xr.io import open_scene
 
         if self.bands is None:
             return None
-        places = self._places(open_scene(self.path, alpha=self.alpha, units=self.units))
-        return None if places is None else ",".join(str(place + 1) for place in places)
+        scene = open_scene(self.path, alpha=self.alpha, units=self.units)
+        places = self._places(scene)
+        if places is None:
+            return None
+        return ",".join(str(each) for each in scene["band"].to_numpy()[places].tolist())
 
     def _places(self, scene: xr.DataArray) -> list[int] | None:
         if self.bands is None:

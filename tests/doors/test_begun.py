@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,20 @@ def test_what_a_part_needs_again_is_said(files: Files, tmp_path: Path) -> None:
     assert f"`lift-xr fuse {msi} --out {store} {again}`" in result.output
     for part in ("1/2", "2/2"):
         result = run(*"fuse {} --out {} {}".format(msi, store, again.replace("I/2", part)).split())
+        assert result.exit_code == 0, result.output
+    assert lift_xr.status(store).complete
+
+
+def test_parts_of_a_model_that_looks_at_the_cube_again_are_told_to_name_it(
+    files: Files, tmp_path: Path
+) -> None:
+    store, scenes = tmp_path / "looks.zarr", (files["hsi.zarr"], files["msi.tif"])
+    gray = ("--srf", "rgb-camera:green", "--msi-bands", 2, "--method", "morph", "--endmembers", 2)
+    result = run("fuse", *scenes, *gray, "--out", store, "--part", "0/2")
+    assert result.exit_code == 0, result.output
+    (command,) = re.findall(r"`lift-xr (fuse .*? --part I/2.*?)`", result.output.replace("\n", " "))
+    for part in ("1/2", "2/2"):
+        result = run(*command.replace("I/2", part).split())
         assert result.exit_code == 0, result.output
     assert lift_xr.status(store).complete
 
