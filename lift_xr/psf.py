@@ -93,7 +93,7 @@ def _expect_size(sigma: float, half_width: int) -> None:
     if not 0 <= half_width <= MOST_HALF_WIDTH or half_width != int(half_width):
         raise GridError(
             f"half_width is {half_width} pixels; expected a whole number from 0 to "
-            f"{MOST_HALF_WIDTH}. Pass about three sigmas, as in half_width=7, of a width of pixels."
+            f"{MOST_HALF_WIDTH}. Pass about three sigmas, as in sigma=3.4 and half_width=7."
         )
 
 

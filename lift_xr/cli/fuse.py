@@ -154,10 +154,8 @@ def fuse(
             with leaving(f"{errors} is not complete. Run again with --resume"):
                 write(expected, errors, dtype="float32", **settings)
     looks = fitted.prior is not None and hsi is not None  # at the cube again, part by part
-    names = AGAIN | ({"model", *options.TRAINING} if looks else set())
-    scenes_again = f"{hsi} {path}" if looks else path
-    command = f"`lift-xr fuse {scenes_again} --out {out} {each_of(part)}{_again(ctx, names)}`"
-    say(how_far(out, part, begun=f"write it with {command}"), quiet=quiet)
+    command = _command_of_parts(ctx, f"{hsi} {path}" if looks else path, out, part, trains=looks)
+    say(how_far(out, part, begun=f"write it with `{command}`"), quiet=quiet)
 
 
 def _pair(
@@ -198,18 +196,22 @@ def _training_given(ctx: click.Context) -> list[str]:
     return options.given(ctx, sorted({*options.TRAINING, "save_model"} - of_scenes_too))
 
 
-def _again(ctx: click.Context, names: set[str]) -> str:
-    """Write the options that every part of a store needs again, as they were given."""
+def _command_of_parts(
+    ctx: click.Context, scenes: str, out: str, part: tuple[int, int] | None, *, trains: bool
+) -> str:
+    """Write the command of every part, with the options that it needs again as they were given."""
+    names = AGAIN | ({"model", *options.TRAINING} if trains else set())
     given = [
         (each.opts[0], ctx.params[each.name])
         for each in ctx.command.params
         if each.name in names
         and ctx.get_parameter_source(each.name) == click.core.ParameterSource.COMMANDLINE
     ]
-    return "".join(
+    again = "".join(
         f" {option} {','.join(value) if isinstance(value, tuple) else value}"
         for option, value in given
     )
+    return f"lift-xr fuse {scenes} --out {out} {each_of(part)}{again}"
 
 
 def _begun(

@@ -39,24 +39,26 @@ class Msi:
     def open(self, *, block: int = BLOCK) -> xr.DataArray:
         """Open it lazily."""
         from lift_xr.bands import choose_bands
-        from lift_xr.io import open_scene
 
-        scene = open_scene(self.path, alpha=self.alpha, units=self.units, block=block)
+        scene = self._whole(block)
         places = self._places(scene)
         return scene if places is None else choose_bands(scene, places)
 
     @property
     def told_bands(self) -> str | None:
         """The labels of the bands to take; None where they are all, as they lie."""
-        from lift_xr.io import open_scene
-
         if self.bands is None:
             return None
-        scene = open_scene(self.path, alpha=self.alpha, units=self.units)
+        scene = self._whole(BLOCK)
         places = self._places(scene)
         if places is None:
             return None
         return ",".join(str(each) for each in scene["band"].to_numpy()[places].tolist())
+
+    def _whole(self, block: int) -> xr.DataArray:
+        from lift_xr.io import open_scene
+
+        return open_scene(self.path, alpha=self.alpha, units=self.units, block=block)
 
     def _places(self, scene: xr.DataArray) -> list[int] | None:
         if self.bands is None:

@@ -28,7 +28,7 @@ SCENES = {"reference": "REFERENCE", "msi": "--msi MOSAIC", "hsi": "--hsi CUBE"}
 # The scenes that options are about: without all of them, they would be ignored.
 ABOUT = {
     **dict.fromkeys(("ratio", "variant", "data_range"), ("reference",)),
-    **dict.fromkeys(("psf", "sigma", "half_width"), ("hsi",)),
+    **dict.fromkeys(options.BLUR, ("hsi",)),
     "harmonize": ("msi", "hsi"),
     "alpha": ("msi",),
     "msi_bands": ("msi",),
@@ -130,8 +130,7 @@ def _expect_heeded(ctx: click.Context, chosen: dict[str, Any]) -> None:
         if missing:
             options.expect_not_given(ctx, name, needs=" and ".join(missing))
     if chosen["variant"] == "sewar":  # which has the peak of 8 bits, and one ratio
-        for name in ("ratio", "data_range"):
-            options.expect_not_given(ctx, name, needs="--variant textbook")
+        options.expect_not_given(ctx, "ratio", "data_range", needs="--variant textbook")
     options.expect_width_of(chosen["psf"], options.given(ctx, options.BLUR))
 
 
