@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 COMPONENTS = 20  # that may be more than noise, until the noise is known
 PASSES = 3  # in which the bands' noise is brought to one scale; more changed nothing
-CLEAR = 1.1  # times the greatest variance that noise alone reaches in so many pixels
+MANY = 10  # pixels for each band: see `is_learnt`
 LEAST = 1e-10  # of the strongest band's variance: below it, rounding is all there is
 
 
@@ -53,7 +53,7 @@ class CubeNoise:
             return cls(mean, np.zeros(bands), np.eye(bands), np.zeros(bands))
         scale = _scale(covariance, components, count)
         variances, directions = np.linalg.eigh(covariance / np.outer(scale, scale))
-        kept = directions[:, variances > CLEAR * (1 + np.sqrt(bands / count)) ** 2]
+        kept = directions[:, variances > (1 + np.sqrt(bands / count)) ** 2]
         back = kept * scale[:, None]  # (band, component)
         projection = back @ (kept / scale[:, None]).T
         return cls(mean, scale**2, projection, (back**2).sum(axis=1))
@@ -62,6 +62,16 @@ class CubeNoise:
         """Spectra (pixel, band) on the components that are more than noise."""
         projection, mean = self.projection.astype("float32"), self.mean.astype("float32")
         return np.asarray((spectra - mean) @ projection.T + mean, "float32")
+
+
+def is_learnt(bands: int, count: int) -> bool:
+    """Whether a network that is trained on so many pixels takes their noise for the scene.
+
+    Of more pixels the noise averages out: taking it from the answers of a network gained 0.4 to
+    0.7 dB with 16 MSI bands and 144 pixels of 205 bands, 0.04 with 625. With few bands it is not
+    told well from what the scene holds: of 31 bands and 4,096 pixels, 0.02 to 0.3 dB were lost.
+    """
+    return bands >= 2 * COMPONENTS and count <= MANY * bands
 
 
 def _scale(covariance: Array, components: int, count: int) -> Array:

@@ -139,6 +139,19 @@ def spread_over_pixels(
     return np.ascontiguousarray(pixels.reshape(len(fields), rows * ratio, columns * ratio))
 
 
+def held_out(fields: Array, kriging: Sequence[Kriging], noise: Sequence[float]) -> Array:
+    """Every known cell as its neighbours tell it, each field by its own kriging: (field, y, x)."""
+    values, patterns, which = around(fields)
+    out = np.full(values.shape[:2], np.nan)
+    for number, known in enumerate(patterns):
+        if not known[OWN]:
+            continue
+        members = which == number
+        for field, (each, relative) in enumerate(zip(kriging, noise, strict=True)):
+            out[field, members] = values[field, members] @ each.held_out(known, [relative])[0]
+    return out.reshape(fields.shape)
+
+
 def errors_held_out(
     fields: Array, kriging: Sequence[Kriging], noise: Sequence[float]
 ) -> tuple[Array, Array, int]:

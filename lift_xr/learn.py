@@ -28,7 +28,7 @@ from lift_xr.models import (
     train_over,
 )
 from lift_xr.models.mixture import Mixture
-from lift_xr.models.projection import gain_towards_msi, obey_msi, updated
+from lift_xr.models.projection import obey_msi, obeying
 from lift_xr.models.trust import calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
@@ -161,8 +161,7 @@ def _obeying(
     """The network made to obey the MSI, and by which gain where it is one for all pixels."""
     if isinstance(network, Mixture):
         return obey_msi(network, pairs, seed=seed), None
-    gain = gain_towards_msi(network, pairs, seed=seed)
-    return updated(network, pairs.srf, gain), gain
+    return obeying(network, pairs, seed=seed)
 
 
 def _expect_sample(sample: Sample, bands: list[Any]) -> None:

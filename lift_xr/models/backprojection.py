@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import lsq_linear
 
 from lift_xr.bandshift import bands_apart
+from lift_xr.cubenoise import is_learnt
 from lift_xr.footprint import (
     Footprint,
     Place,
@@ -20,7 +22,8 @@ from lift_xr.footprint import (
     usual_brightness,
 )
 from lift_xr.kernel import DenseNetwork
-from lift_xr.kriging import AROUND, Kriging, errors_held_out, spread_over_pixels
+from lift_xr.kriging import AROUND, Kriging, errors_held_out, held_out, spread_over_pixels
+from lift_xr.models.pairs import noise_in
 from lift_xr.named import complete, misfits, part_under, under
 from lift_xr.threads import one_blas_thread
 from lift_xr.window import Window
@@ -33,6 +36,7 @@ NOISES = tuple(float(each) for each in np.logspace(-3, 2, 11))
 TRUSTED = 0.9  # of the cells: the rest may be clouds, changes, or half outside the mosaic
 WORTH = 0.98  # of a component's error has to remain, at most, for it to be estimated
 ROWS = 64  # of pixels added to at once
+SINGULAR = 1e-12  # of the greatest: components that are estimated alike, or not at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +54,11 @@ class BackProjection:
     srf
         (msi_band, band).
     analysis
-        (component, band): a spectrum's share of each component.
+        (component, band): a spectrum's share of each component, of what neither the MSI sees nor
+        noise makes.
     synthesis
-        (band, component): back again, without what the MSI would see of it.
+        (band, component): back again, without what the MSI would see of it, and no more of it than
+        cells held out bear.
     reach
         (component,): distance over which each changes, in cells.
     noise
@@ -265,33 +271,30 @@ def agree(
         the errors that were measured, as plain numbers.
     """
     invisible = np.eye(network.bands) - gain @ srf
+    clear = invisible @ _clearing(places)
     pair = _Compared.of(network, srf, footprint, places)
-    lacking = [
-        np.tensordot(invisible, one - each, axes=1)
-        for one, each in zip(pair.even, pair.seen, strict=True)
-    ]
+    apart = [one - each for one, each in zip(pair.even, pair.seen, strict=True)]
+    lacking = [np.tensordot(clear, each, axes=1) for each in apart]
     analysis, synthesis = _components(lacking, places)
     fields = [np.tensordot(analysis, each, axes=1) for each in lacking]
     level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in pair.seen], axis=0)
     doubt = pair.doubt()
     tuned = _tuned(fields, footprint, doubt * level)
-    apart, by_chance = bands_apart(pair.even, pair.seen)
-    told = tuned.told((synthesis**2).sum(axis=0), network.bands) | {
-        "doubt": float(np.sqrt(doubt)),
-        "bands_apart": apart,
-        "bands_apart_by_chance": by_chance,
-    }
-    if not tuned.kept.any():
+    told = tuned.told((synthesis**2).sum(axis=0), network.bands) | pair.told(doubt)
+    added = invisible @ synthesis
+    share = _shares(added, tuned.held_out(fields), apart)
+    used = share > 0
+    if not used.any():
         return None, told
     return BackProjection(
         network=network,
         psf=footprint.psf,
         ratio=footprint.ratio,
         srf=srf,
-        analysis=analysis[tuned.kept],
-        synthesis=(invisible @ synthesis)[:, tuned.kept],
-        reach=tuned.reach[tuned.kept],
-        noise=tuned.noise[tuned.kept],
+        analysis=analysis[used] @ clear,
+        synthesis=(added * share)[:, used],
+        reach=tuned.reach[used],
+        noise=tuned.noise[used],
         tolerance=pair.tolerance,
         dark=pair.dark,
     ), told
@@ -354,17 +357,39 @@ class _Compared:
         of_cells = (wrong / there).mean(axis=0)
         return float(of_cells[of_cells <= np.quantile(of_cells, TRUSTED)].mean())
 
+    def told(self, doubt: float) -> dict[str, Any]:
+        """What was measured, as plain numbers."""
+        apart, by_chance = bands_apart(self.even, self.seen)
+        return {
+            "doubt": float(np.sqrt(doubt)),
+            "bands_apart": apart,
+            "bands_apart_by_chance": by_chance,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class _Tuned:
-    """How far each component reaches, its noise, and the squared errors of cells held out."""
+    """What estimates each component best, and the squared errors of cells held out."""
 
-    reach: Array
+    kriging: tuple[Kriging, ...]
     noise: Array
     before: Array
     after: Array
     harm: Array
     cells: int
+
+    @property
+    def reach(self) -> Array:
+        """(component,): in cells."""
+        return np.array([each.reach for each in self.kriging])
+
+    def held_out(self, fields: Sequence[Array]) -> list[Array]:
+        """Each field as the neighbours of its cells tell it; zero of components not kept."""
+        noise = self.noise.tolist()
+        return [
+            np.where(self.kept[:, None, None], held_out(each, self.kriging, noise), 0.0)
+            for each in fields
+        ]
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -400,13 +425,45 @@ def _tuned(fields: Sequence[Array], footprint: Footprint, harm: Array) -> _Tuned
     best = errors.reshape(-1, errors.shape[-1]).argmin(axis=0)
     reach, noise = np.unravel_index(best, errors.shape[:2])
     return _Tuned(
-        reach=np.array(REACHES)[reach],
+        kriging=tuple(kriging[each] for each in reach),
         noise=np.array(NOISES)[noise],
         before=np.sum([each[1] for each in sums], axis=0),
         after=errors[reach, noise, np.arange(len(best))],
         harm=harm,
         cells=sum(each[2] for each in sums),
     )
+
+
+def _shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
+    r"""How much of each component's estimate is worth adding, from none to all: (component,).
+
+    With :math:`s_k` the spectrum added (band, component) and :math:`\hat e_k` the estimates of
+    cells held out, the least squares of :math:`d - \sum_k a_k s_k \hat e_k` over all bands of what
+    the cells hold that the network does not. A component is found where bands count in relation to
+    their level, and alone; here all count as they are, together, and the cell itself has no say:
+    what was noise of other cells makes the share smaller.
+    """
+    each, wanted = (
+        np.concatenate([one.reshape(len(one), -1) for one in side], axis=1)
+        for side in (estimates, apart)
+    )
+    there = np.isfinite(each).all(axis=0) & np.isfinite(wanted).all(axis=0)
+    each, wanted = each[:, there], wanted[:, there]
+    size, directions = np.linalg.eigh((added.T @ added) * (each @ each.T))
+    some = size > SINGULAR * size[-1]
+    if not some.any():
+        return np.zeros(len(each))
+    root = np.sqrt(size[some])
+    moments = directions[:, some].T @ ((added.T @ wanted) * each).sum(axis=1)
+    fitted = lsq_linear(root[:, None] * directions[:, some].T, moments / root, bounds=(0, 1))
+    return np.where(each.any(axis=1), fitted.x, 0.0)
+
+
+def _clearing(places: Sequence[Place]) -> Array:
+    """(band, band): takes what cells hold to the components that are more than their noise."""
+    pixels = np.concatenate([known(each.hsi) for each in places], axis=1).T
+    count, bands = pixels.shape
+    return noise_in(pixels).projection if is_learnt(bands, count) else np.eye(bands)
 
 
 def _components(lacking: Sequence[Array], places: Sequence[Place]) -> tuple[Array, Array]:

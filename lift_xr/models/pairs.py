@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from lift_xr.cubenoise import CubeNoise
 
 Array = npt.NDArray[np.float64]
 
@@ -65,6 +68,11 @@ class Pairs:
         """(pixel, msi_band): the inputs, the same pixels through the response."""
         return (self.hsi.astype("float64") @ self.srf.T).astype("float32")
 
+    @cached_property
+    def noise(self) -> CubeNoise:
+        """Of the cube."""
+        return noise_in(self.hsi)
+
     @property
     def neighbours(self) -> npt.NDArray[np.float32]:
         """(pixel, side, band): ``beside``, or any other pixels where places are not known."""
@@ -72,6 +80,12 @@ class Pairs:
             return self.beside
         other = np.random.default_rng(0).permutation(len(self.hsi))
         return np.stack([self.hsi[other], self.hsi[other[::-1]]], axis=1)
+
+
+def noise_in(pixels: npt.NDArray[np.float32]) -> CubeNoise:
+    """What (pixel, band) tell of their noise."""
+    moments = Moments.of(pixels)
+    return CubeNoise.of(moments.mean, moments.covariance, len(pixels))
 
 
 @dataclass(frozen=True)

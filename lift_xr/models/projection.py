@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from lift_xr.cubenoise import is_learnt
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models.mixture import Mixture
 from lift_xr.models.pairs import Pairs
@@ -46,7 +47,34 @@ def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Den
     """
     if isinstance(network, Mixture):
         return network.obeying(noise_of(pairs))
-    return updated(network, pairs.srf, gain_towards_msi(network, pairs, seed=seed))
+    return obeying(network, pairs, seed=seed)[0]
+
+
+def obeying(network: DenseNetwork, pairs: Pairs, *, seed: int) -> tuple[DenseNetwork, Array]:
+    r"""A network that obeys the MSI, and by which gain (band, msi_band): :func:`obey_msi`.
+
+    Notes
+    -----
+    A network of few pixels learns their noise: patterns over the bands that the scene does not
+    have, and errors that make :math:`K` write the MSI's noise into them. There its answer is taken
+    to the components in which the cube exceeds its noise, with :math:`D` their projection and
+    :math:`\mu` the mean of the cube,
+
+    .. math:: x'' = \mu + D (x' - \mu),
+
+    and made to obey the MSI once more. What is missing by then is what no component holds, so it is
+    left to the bands that the MSI saw it in: P is the noise of the cube, which is no band's more
+    than its own. Measured with 8 and 16 MSI bands, 0.2 to 1.3 dB; with P of the components, 1 to 2
+    dB less.
+    """
+    gain = gain_towards_msi(network, pairs, seed=seed)
+    network = updated(network, pairs.srf, gain)
+    if not is_learnt(network.bands, len(pairs.hsi)):
+        return network, gain
+    noise = pairs.noise
+    clear = network.then(noise.projection, noise.mean - noise.projection @ noise.mean)
+    gain = kalman_gain(pairs.srf, np.diag(noise.variance), noise_of(pairs))
+    return updated(clear, pairs.srf, gain), gain
 
 
 def gain_towards_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:

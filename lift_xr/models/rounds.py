@@ -13,7 +13,7 @@ from lift_xr.footprint import Overlay, Place
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models.backprojection import BackProjection, agree
 from lift_xr.models.pairs import Pairs, Seen
-from lift_xr.models.projection import gain_towards_msi, updated
+from lift_xr.models.projection import obeying
 from lift_xr.window import Window
 
 SHORT = (0.2, 0.15, 0.3)  # parts of the steps of a training on the cube alone: in its time
@@ -102,8 +102,7 @@ def learn_in_rounds(
     for number, part in enumerate(parts):
         network, history = training.go_on(part, seen=seen, report=_later(report, parts, number))
         losses += history["loss"]
-        gain = gain_towards_msi(network, pairs, seed=seed)
-        network = updated(network, pairs.srf, gain)
+        network, gain = obeying(network, pairs, seed=seed)
         if number == len(parts) - 1:
             break
         made, errors = agree(network, gain, pairs.srf, overlay.footprint, overlay.places)

@@ -14,7 +14,7 @@ from lift_xr.cubenoise import CubeNoise
 from lift_xr.footprint import Overlay
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models.mixture import Mixture
-from lift_xr.models.pairs import Moments, Pairs
+from lift_xr.models.pairs import Pairs
 from lift_xr.models.projection import DRAWN, EXTRAPOLATION, beyond, beyond_prior, noise_of
 
 Array = npt.NDArray[np.float64]
@@ -163,8 +163,7 @@ def _drawn(
     """
     beside = isinstance(network, Mixture) and network.coarse is not None
     spectra, prior = beyond_prior(pairs, seed=seed) if beside else (beyond(pairs, seed=seed), None)
-    moments = Moments.of(pairs.hsi)
-    grain = CubeNoise.of(moments.mean, moments.covariance, len(pairs.hsi))
+    grain = pairs.noise
     spectra = grain.without(spectra) if clean else spectra
     random = np.random.default_rng([seed, 1])
     clear = spectra @ pairs.srf.T
