@@ -255,8 +255,9 @@ def agree(
 
     Parameters
     ----------
-    network
-        Obeys the MSI, with the Kalman gain ``gain`` (band, msi_band).
+    network, gain
+        Obeys the MSI, and the gain that came with it: see
+        :func:`lift_xr.models.projection.obeying`.
     srf
         (msi_band, band).
     footprint
@@ -282,7 +283,7 @@ def agree(
     tuned = _tuned(fields, footprint, doubt * level)
     told = tuned.told((synthesis**2).sum(axis=0), network.bands) | pair.told(doubt)
     added = invisible @ synthesis
-    share = _shares(added, tuned.held_out(fields), apart)
+    share = shares(added, tuned.held_out(fields), apart)
     used = share > 0
     if not used.any():
         return None, told
@@ -434,7 +435,7 @@ def _tuned(fields: Sequence[Array], footprint: Footprint, harm: Array) -> _Tuned
     )
 
 
-def _shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
+def shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
     r"""How much of each component's estimate is worth adding, from none to all: (component,).
 
     With :math:`s_k` the spectrum added (band, component) and :math:`\hat e_k` the estimates of

@@ -42,8 +42,10 @@ class Learnt:
 
     Attributes
     ----------
-    network, gain
-        Obeys the MSI, with this Kalman gain (band, msi_band).
+    network
+        Obeys the MSI.
+    gain
+        (band, msi_band): Kalman gain by which what is added to its answers obeys it too.
     history
         Of all rounds.
     """

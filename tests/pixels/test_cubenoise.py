@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lift_xr.cubenoise import CubeNoise
+from lift_xr.cubenoise import CubeNoise, is_learnt
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models import Pairs, projection
+from lift_xr.models.linear import LinearRecipe, fit_linear
+from lift_xr.models.projection import obeying
 
 
 def moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -37,3 +43,56 @@ def test_too_few_pixels_or_pixels_all_alike_tell_of_no_noise() -> None:
         noise = CubeNoise.of(*moments(pixels))
         np.testing.assert_allclose(noise.without(pixels), pixels, rtol=1e-6)
         assert noise.variance.max() < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("bands", "count", "learnt"),
+    [(90, 150, True), (90, 900, True), (90, 901, False), (31, 150, False), (40, 150, True)],
+)
+def test_noise_is_learnt_of_few_pixels_where_bands_tell_it(
+    bands: int, count: int, learnt: bool
+) -> None:
+    assert is_learnt(bands, count) is learnt
+
+
+def few_noisy(count: int = 150) -> tuple[Pairs, np.ndarray]:
+    """Mixtures of three spectra in 90 bands, with noise, seen in three bands; and without noise."""
+    random = np.random.default_rng(3)
+    bumps = np.exp(-(((np.arange(90) - np.array([[15], [45], [75]])) / 20) ** 2))
+    truth = random.dirichlet(np.ones(3), count) @ (0.2 + 0.6 * bumps)
+    noisy = truth + 0.02 * random.standard_normal(truth.shape)
+    srf = np.kron(np.eye(3), np.full((1, 30), 1 / 30))
+    return Pairs(noisy.astype("float32"), srf, "1"), truth
+
+
+def lift(network: DenseNetwork, msi: np.ndarray) -> np.ndarray:
+    return network(np.ascontiguousarray(msi.T[:, None].astype("float32")))[:, 0].T
+
+
+def test_an_answer_loses_the_noise_that_was_learnt_and_obeys_the_msi(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs, truth = few_noisy()
+    network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    pattern = 0.01 * np.random.default_rng(4).standard_normal(90)
+    network = network.then(np.eye(90), pattern)
+    clear, gain = obeying(network, pairs, seed=0)
+    monkeypatch.setattr(projection, "is_learnt", lambda *_: False)
+    plain, _ = obeying(network, pairs, seed=0)
+    seen = truth @ pairs.srf.T
+    error = [((lift(each, seen) - truth) ** 2).mean() for each in (clear, plain)]
+    assert error[0] < 0.4 * error[1]
+    assert gain.shape == (90, 3)
+    noise = np.sqrt((seen**2).mean()) / 100  # 40 dB
+    assert np.abs(lift(clear, seen) @ pairs.srf.T - seen).max() < noise
+
+
+def test_the_last_correction_goes_to_the_bands_that_the_msi_saw_it_in() -> None:
+    """A band that no detector sees is left to the components."""
+    pairs, _ = few_noisy()
+    pairs = replace(pairs, srf=pairs.srf[:2])
+    network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    _, gain = obeying(network, pairs, seed=0)
+    assert (gain[60:] == 0).all()
+    assert (gain[:30, 0] > 0).all()
+    assert (gain[:30, 1:] == 0).all()

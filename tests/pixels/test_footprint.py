@@ -9,7 +9,7 @@ import pytest
 
 from lift_xr import psf
 from lift_xr.footprint import Footprint, Overlay, Place, brightness, darkness
-from lift_xr.kriging import SIDE, Kriging, errors_held_out, spread_over_pixels
+from lift_xr.kriging import SIDE, Kriging, errors_held_out, held_out, spread_over_pixels
 
 RANDOM = np.random.default_rng(0)
 KERNEL = RANDOM.random((5, 3))
@@ -121,6 +121,21 @@ def test_a_smooth_field_is_predicted_where_it_is_not_known() -> None:
     errors, before, cells = errors_held_out(field, [Kriging(footprint, 2.0)], [0.01])
     assert cells == 144
     assert errors[0, 0, 0] < 0.05 * before[0]
+
+
+def test_cells_held_out_are_what_their_neighbours_tell() -> None:
+    fields = RANDOM.normal(size=(2, 7, 6))
+    fields[:, 2, 3] = np.nan
+    each = Kriging(Footprint(KERNEL, 4), 1.0), Kriging(Footprint(KERNEL, 4), 0.5)
+    found = held_out(fields, each, [0.1, 1.0])
+    assert (np.isnan(found) == np.isnan(fields)).all()
+    for number, noise in enumerate((0.1, 1.0)):
+        errors, *_ = errors_held_out(fields, [each[number]], [noise])
+        left = np.nansum((found[number] - fields[number]) ** 2)
+        assert left == pytest.approx(errors[0, 0, number])
+    changed = fields.copy()
+    changed[:, 4, 4] += 5
+    assert held_out(changed, each, [0.1, 1.0])[0, 4, 4] == pytest.approx(found[0, 4, 4])
 
 
 def test_what_is_far_from_known_cells_stays_as_it_is() -> None:

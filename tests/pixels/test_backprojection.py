@@ -1,0 +1,108 @@
+"""What cells hold that a network does not is added as far as cells held out bear it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lift_xr.footprint import Footprint, Place
+from lift_xr.kernel import DenseNetwork
+from lift_xr.models import Pairs
+from lift_xr.models.backprojection import BackProjection, agree, shares
+from lift_xr.models.linear import LinearRecipe, fit_linear
+from lift_xr.models.projection import obeying
+from lift_xr.window import Window
+
+RANDOM = np.random.default_rng(7)
+SPECTRA = RANDOM.normal(size=(30, 3))
+FIELDS = RANDOM.normal(size=(3, 20, 20))
+
+
+def told(*parts: float) -> list[np.ndarray]:
+    """What cells hold: such a part of each field, in its spectrum, and noise."""
+    held = np.tensordot(SPECTRA * parts, FIELDS, axes=1)
+    return [held + 0.5 * RANDOM.normal(size=held.shape)]
+
+
+def test_what_cells_bear_is_added_in_that_part() -> None:
+    found = shares(SPECTRA, [FIELDS], told(1.0, 0.4, 0.0))
+    np.testing.assert_allclose(found, [1.0, 0.4, 0.0], atol=0.05)
+
+
+def test_nothing_is_added_that_would_harm_and_no_more_than_all_of_it() -> None:
+    found = shares(SPECTRA, [FIELDS], told(-0.5, 2.0, 0.5))
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert found[1] == pytest.approx(1, abs=1e-6)
+    assert 0 < found[2] < 1
+
+
+def test_components_without_an_estimate_and_cells_without_a_value_have_no_say() -> None:
+    apart = told(1.0, 0.6, 1.0)
+    silent = FIELDS * np.array([1, 1, 0])[:, None, None]
+    gap = apart[0].copy()
+    gap[:, 3:5] = np.nan
+    found = shares(SPECTRA, [silent, silent], [apart[0], gap])
+    assert found[2] == 0
+    np.testing.assert_allclose(found[:2], [1.0, 0.6], atol=0.1)
+    assert (shares(SPECTRA, [np.zeros_like(FIELDS)], apart) == 0).all()
+
+
+RATIO, CELLS, MARGIN = 4, 16, 2
+SRF = np.kron(np.eye(4), np.full((1, 20), 1 / 20))
+
+
+def scene(noise: float) -> tuple[Pairs, Footprint, Place, np.ndarray]:
+    """Eighty bands, of whose smooth fields four wide ones see a part; the truth under the cells."""
+    random = np.random.default_rng(11)
+    size = (CELLS + 2 * MARGIN) * RATIO
+    y, x = np.mgrid[:size, :size] / size
+    fields = np.stack([np.sin(9 * y + 4 * x), np.cos(11 * x), np.sin(17 * y) * np.cos(13 * x)])
+    fields = np.concatenate([fields, np.sin(5 * fields[:2] + 3 * y)])
+    fine = 0.5 + np.tensordot(0.05 * random.normal(size=(80, 5)), fields, axes=1)
+    footprint = Footprint(np.outer([1, 2, 1], [1, 2, 1]) / 16, RATIO)
+    edge = MARGIN * RATIO
+    cells = footprint.over(fine, (edge, edge), (CELLS, CELLS))
+    cells += noise * random.standard_normal(cells.shape)
+    msi = np.tensordot(SRF, fine, axes=1).astype("float32")
+    pairs = Pairs(cells.reshape(80, -1).T.astype("float32"), SRF, "1")
+    place = Place(cells.astype("float32"), msi, MARGIN)
+    return pairs, footprint, place, fine[:, edge:-edge, edge:-edge]
+
+
+def lifted(lift: DenseNetwork | BackProjection, place: Place) -> np.ndarray:
+    """Without the margin."""
+    edge = MARGIN * RATIO
+    if isinstance(lift, DenseNetwork):
+        return lift(place.msi)[:, edge:-edge, edge:-edge]
+    cells = np.pad(place.hsi, [(0, 0), *[(MARGIN, MARGIN)] * 2], constant_values=np.nan)
+    return lift(place.msi, prior=Window(cells, RATIO, (0, 0)))[:, edge:-edge, edge:-edge]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
+def test_pixels_come_closer_to_the_truth_or_stay_whatever_the_noise_of_the_cells(
+    noise: float,
+) -> None:
+    pairs, footprint, place, truth = scene(noise)
+    network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    network, gain = obeying(network, pairs, seed=0)
+    made, _ = agree(network, gain, SRF, footprint, [place])
+    before = ((lifted(network, place) - truth) ** 2).mean()
+    if made is None:
+        assert noise == 0.2
+        return
+    after = ((lifted(made, place) - truth) ** 2).mean()
+    assert after < 1.02 * before
+    assert noise > 0.1 or after < 0.9 * before
+
+
+def test_what_is_added_is_invisible_to_the_msi() -> None:
+    pairs, footprint, place, _ = scene(0.01)
+    network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    network, gain = obeying(network, pairs, seed=0)
+    made, told = agree(network, gain, SRF, footprint, [replace(place)])
+    assert made is not None
+    assert told["kept"] < 1
+    shown = [np.tensordot(SRF, lifted(each, place), axes=1) for each in (network, made)]
+    np.testing.assert_allclose(shown[1], shown[0], atol=2e-3)
