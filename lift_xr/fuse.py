@@ -176,6 +176,9 @@ def fit(
     beyond them: so ``sin`` is trained in rounds, each but the first on pixels :math:`m` of the
     mosaic too, whose targets are the last round's answers after a step of back-projection towards
     the cells of the cube, as ``consistency="both"`` takes it.
+
+    A network of few pixels, ten or fewer for each band of 40 or more, learns the noise of the cube.
+    With a consistency, its answer is taken to the components in which the cube exceeds its noise.
     """
     chosen, name = expect_method(method), name_of(method)
     kernel = expect_settings(consistency, msi=msi, psf=psf, device=device, seed=seed)

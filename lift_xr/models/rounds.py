@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from lift_xr.footprint import Overlay, Place
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models.backprojection import BackProjection, agree
+from lift_xr.models.backprojection import BackProjection
+from lift_xr.models.lacking import agree
 from lift_xr.models.pairs import Pairs, Seen
 from lift_xr.models.projection import obeying
 from lift_xr.window import Window

@@ -10,7 +10,8 @@ import pytest
 from lift_xr.footprint import Footprint, Place
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import Pairs
-from lift_xr.models.backprojection import BackProjection, agree, shares
+from lift_xr.models.backprojection import BackProjection
+from lift_xr.models.lacking import agree, shares
 from lift_xr.models.linear import LinearRecipe, fit_linear
 from lift_xr.models.projection import obeying
 from lift_xr.window import Window

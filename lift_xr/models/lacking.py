@@ -1,0 +1,269 @@
+"""What a cube's cells hold that a network does not, as far as cells held out bear it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lift_xr.bandshift import bands_apart
+from lift_xr.cubenoise import is_learnt
+from lift_xr.footprint import (
+    Footprint,
+    Place,
+    brightness,
+    darkness,
+    known,
+    usual_brightness,
+)
+from lift_xr.kernel import DenseNetwork
+from lift_xr.kriging import Kriging, errors_held_out, held_out
+from lift_xr.models.backprojection import REACHES, BackProjection
+from lift_xr.models.pairs import noise_in
+
+Array = npt.NDArray[np.float64]
+
+COMPONENTS = 12  # of the spectra of what cells lack
+NOISES = tuple(float(each) for each in np.logspace(-3, 2, 11))
+TRUSTED = 0.9  # of the cells: the rest may be clouds, changes, or half outside the mosaic
+WORTH = 0.98  # of a component's error has to remain, at most, for it to be estimated
+SINGULAR = 1e-12  # of the greatest: components that are estimated alike, or not at all
+
+
+def agree(
+    network: DenseNetwork,
+    gain: Array,
+    srf: Array,
+    footprint: Footprint,
+    places: Sequence[Place],
+) -> tuple[BackProjection | None, dict[str, Any]]:
+    """Fit what is added to a network to places in both images.
+
+    Parameters
+    ----------
+    network, gain
+        Obeys the MSI, and the gain that came with it: see
+        :func:`lift_xr.models.projection.obeying`.
+    srf
+        (msi_band, band).
+    footprint
+        Of the cube's cells.
+    places
+        At least one with known cells.
+
+    Returns
+    -------
+    BackProjection or None, dict
+        None where the cells say nothing about their neighbours that the network did not know; and
+        the errors that were measured, as plain numbers.
+    """
+    invisible = np.eye(network.bands) - gain @ srf
+    clear = invisible @ _clearing(places)
+    pair = _Compared.of(network, srf, footprint, places)
+    apart = [one - each for one, each in zip(pair.even, pair.seen, strict=True)]
+    lacking = [np.tensordot(clear, each, axes=1) for each in apart]
+    analysis, synthesis = _components(lacking, places)
+    fields = [np.tensordot(analysis, each, axes=1) for each in lacking]
+    level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in pair.seen], axis=0)
+    doubt = pair.doubt()
+    tuned = _tuned(fields, footprint, doubt * level)
+    told = tuned.told((synthesis**2).sum(axis=0), network.bands) | pair.told(doubt)
+    added = invisible @ synthesis
+    share = shares(added, tuned.held_out(fields), apart)
+    used = share > 0
+    if not used.any():
+        return None, told
+    return BackProjection(
+        network=network,
+        psf=footprint.psf,
+        ratio=footprint.ratio,
+        srf=srf,
+        analysis=analysis[used] @ clear,
+        synthesis=(added * share)[:, used],
+        reach=tuned.reach[used],
+        noise=tuned.noise[used],
+        tolerance=pair.tolerance,
+        dark=pair.dark,
+    ), told
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """The cells of some places, and what was lifted there, seen through the same footprints.
+
+    Attributes
+    ----------
+    held, shown
+        (msi_band, y, x), as the MSI's sensor would see them: the cube's, and those lifted.
+    even, seen
+        (band, y, x): the cube's with the brightness of those lifted, and these.
+    tolerance, dark
+        As in :class:`BackProjection`.
+    """
+
+    held: list[Array]
+    shown: list[Array]
+    even: list[Array]
+    seen: list[Array]
+    tolerance: float
+    dark: Array
+
+    @classmethod
+    def of(
+        cls, network: DenseNetwork, srf: Array, footprint: Footprint, places: Sequence[Place]
+    ) -> _Compared:
+        held = [p.through(srf).hsi for p in places]
+        dark = darkness(held)
+        seen = [
+            footprint.over(network(p.msi), p.offset(footprint.ratio), p.hsi.shape[1:])
+            for p in places
+        ]
+        shown = [np.tensordot(srf, each, axes=1) for each in seen]
+        tolerance = usual_brightness(held, shown, dark)
+        even = [
+            p.hsi / brightness(one, other, dark, tolerance)
+            for p, one, other in zip(places, held, shown, strict=True)
+        ]
+        return cls(held, shown, even, seen, tolerance, dark)
+
+    def doubt(self) -> float:
+        """How much of the variance of cells the footprint gets wrong, where the MSI can tell.
+
+        What the MSI sees of the cube and of the mosaic should be the same but for the noise. The
+        rest is the wrong pixels, and there is as much of it in what the MSI does not see.
+        """
+        apart = [
+            one / brightness(one, other, self.dark, self.tolerance) - other
+            for one, other in zip(self.held, self.shown, strict=True)
+        ]
+        if not any(np.isfinite(each).any() for each in apart):
+            return 1.0
+        shown = np.concatenate([known(each) for each in self.shown], axis=1)
+        wrong = np.concatenate([known(each) for each in apart], axis=1) ** 2
+        there = np.maximum(shown.var(axis=1, keepdims=True), 1e-300)
+        of_cells = (wrong / there).mean(axis=0)
+        return float(of_cells[of_cells <= np.quantile(of_cells, TRUSTED)].mean())
+
+    def told(self, doubt: float) -> dict[str, Any]:
+        """What was measured, as plain numbers."""
+        apart, by_chance = bands_apart(self.even, self.seen)
+        return {
+            "doubt": float(np.sqrt(doubt)),
+            "bands_apart": apart,
+            "bands_apart_by_chance": by_chance,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Tuned:
+    """What estimates each component best, and the squared errors of cells held out."""
+
+    kriging: tuple[Kriging, ...]
+    noise: Array
+    before: Array
+    after: Array
+    harm: Array
+    cells: int
+
+    @property
+    def reach(self) -> Array:
+        """(component,): in cells."""
+        return np.array([each.reach for each in self.kriging])
+
+    def held_out(self, fields: Sequence[Array]) -> list[Array]:
+        """Each field as the neighbours of its cells tell it; zero of components not kept."""
+        noise = self.noise.tolist()
+        return [
+            np.where(self.kept[:, None, None], held_out(each, self.kriging, noise), 0.0)
+            for each in fields
+        ]
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Components whose estimate is worth it, and more than what is doubtful about it."""
+        worth = self.after < WORTH * self.before
+        return np.asarray(worth & (self.before - self.after > self.harm))
+
+    def told(self, size: Array, bands: int) -> dict[str, Any]:
+        """What was measured, as plain numbers; ``size`` is that of the components' spectra."""
+        before = float(size @ self.before)
+        after = float(size @ np.where(self.kept, self.after, self.before))
+        return {
+            "known_cells": self.cells,
+            "components": int(self.kept.sum()),
+            "kept": after / max(before, 1e-300),
+            "error": float(np.sqrt(after / max(self.cells, 1) / bands)),
+        }
+
+
+def _power(fields: Array) -> Array:
+    """(field,): sums over the known cells of squared deviations from the mean."""
+    cells = known(fields)
+    if not cells.size:  # a place where the mosaic, or the cube, has a gap
+        return np.zeros(len(fields))
+    return np.asarray(cells.var(axis=1) * cells.shape[1])
+
+
+def _tuned(fields: Sequence[Array], footprint: Footprint, harm: Array) -> _Tuned:
+    """Choose what estimates each component (component, y, x) of cells held out best."""
+    kriging = [Kriging(footprint, reach) for reach in REACHES]
+    sums = [errors_held_out(each, kriging, NOISES) for each in fields]
+    errors = np.sum([each[0] for each in sums], axis=0)  # (reach, noise, component)
+    best = errors.reshape(-1, errors.shape[-1]).argmin(axis=0)
+    reach, noise = np.unravel_index(best, errors.shape[:2])
+    return _Tuned(
+        kriging=tuple(kriging[each] for each in reach),
+        noise=np.array(NOISES)[noise],
+        before=np.sum([each[1] for each in sums], axis=0),
+        after=errors[reach, noise, np.arange(len(best))],
+        harm=harm,
+        cells=sum(each[2] for each in sums),
+    )
+
+
+def shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
+    r"""How much of each component's estimate is worth adding, from none to all: (component,).
+
+    With :math:`s_k` the spectrum added (band, component) and :math:`\hat e_k` the estimates of
+    cells held out, the least squares of :math:`d - \sum_k a_k s_k \hat e_k` over all bands of what
+    the cells hold that the network does not. A component is found where bands count in relation to
+    their level, and alone; here all count as they are, together, and the cell itself has no say:
+    what was noise of other cells makes the share smaller.
+    """
+    from scipy.optimize import lsq_linear
+
+    each, wanted = (
+        np.concatenate([one.reshape(len(one), -1) for one in side], axis=1)
+        for side in (estimates, apart)
+    )
+    there = np.isfinite(each).all(axis=0) & np.isfinite(wanted).all(axis=0)
+    each, wanted = each[:, there], wanted[:, there]
+    size, directions = np.linalg.eigh((added.T @ added) * (each @ each.T))
+    some = size > SINGULAR * size[-1]
+    if not some.any():
+        return np.zeros(len(each))
+    root = np.sqrt(size[some])
+    moments = directions[:, some].T @ ((added.T @ wanted) * each).sum(axis=1)
+    fitted = lsq_linear(root[:, None] * directions[:, some].T, moments / root, bounds=(0, 1))
+    return np.where(each.any(axis=1), fitted.x, 0.0)
+
+
+def _clearing(places: Sequence[Place]) -> Array:
+    """(band, band): takes what cells hold to the components that are more than their noise."""
+    pixels = np.concatenate([known(each.hsi) for each in places], axis=1).T
+    count, bands = pixels.shape
+    return noise_in(pixels).projection if is_learnt(bands, count) else np.eye(bands)
+
+
+def _components(lacking: Sequence[Array], places: Sequence[Place]) -> tuple[Array, Array]:
+    """Analysis (component, band) and synthesis: principal, with each band relative to its level."""
+    rows = np.concatenate([known(each) for each in lacking], axis=1)
+    levels = np.concatenate([known(p.hsi) for p in places], axis=1).astype("float64")
+    scale = np.sqrt(np.maximum((levels**2).mean(axis=1), 1e-30))
+    scaled = rows / scale[:, None]
+    _, directions = np.linalg.eigh(scaled @ scaled.T)
+    kept = directions[:, : -COMPONENTS - 1 : -1]
+    return kept.T / scale, kept * scale[:, None]
