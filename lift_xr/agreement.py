@@ -216,6 +216,7 @@ def agreeing(
             response,
             sight.overlay.footprint,
             sight.overlay.places,
+            clearing=trained["clearing"],
         )
     told = sight.about | errors
     # Also where the mosaic was learnt from, though the first round was held against the cells too:

@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 COMPONENTS = 20  # that may be more than noise, until the noise is known
 PASSES = 3  # in which the bands' noise is brought to one scale; more changed nothing
-MANY = 10  # pixels for each band: see `is_learnt`
+MANY = 10  # pixels for each band: see `learns_noise`
 LEAST = 1e-10  # of the strongest band's variance: below it, rounding is all there is
 
 
@@ -36,7 +36,8 @@ class CubeNoise:
     The noise of a band is what the first components do not say of it. With each band in units of
     its noise, white noise of :math:`B` bands and :math:`n` pixels alone has no variance above
     :math:`(1 + \sqrt{B / n})^2` in any direction (Marchenko and Pastur 1967): what has more is
-    kept.
+    kept. The noise comes out up to a tenth too small where components that it is found beside are
+    noise themselves, and so some of those are kept.
     """
 
     mean: Array
@@ -64,7 +65,7 @@ class CubeNoise:
         return np.asarray((spectra - mean) @ projection.T + mean, "float32")
 
 
-def is_learnt(bands: int, count: int) -> bool:
+def learns_noise(bands: int, count: int) -> bool:
     """Whether a network that is trained on so many pixels takes their noise for the scene.
 
     Of more pixels the noise averages out: taking it from the answers of a network gained 0.4 to

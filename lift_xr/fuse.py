@@ -178,7 +178,8 @@ def fit(
     the cells of the cube, as ``consistency="both"`` takes it.
 
     A network of few pixels, ten or fewer for each band of 40 or more, learns the noise of the cube.
-    With a consistency, its answer is taken to the components in which the cube exceeds its noise.
+    With a consistency, the answer of ``sin`` and ``linear`` is taken to the components in which the
+    cube exceeds its noise, and made to obey the MSI again.
     """
     chosen, name = expect_method(method), name_of(method)
     kernel = expect_settings(consistency, msi=msi, psf=psf, device=device, seed=seed)

@@ -147,8 +147,12 @@ def held_out(fields: Array, kriging: Sequence[Kriging], noise: Sequence[float]) 
         if not known[OWN]:
             continue
         members = which == number
+        solved: dict[tuple[float, float], Array] = {}
         for field, (each, relative) in enumerate(zip(kriging, noise, strict=True)):
-            out[field, members] = values[field, members] @ each.held_out(known, [relative])[0]
+            key = each.reach, relative
+            if key not in solved:
+                solved[key] = each.held_out(known, [relative])[0]
+            out[field, members] = values[field, members] @ solved[key]
     return out.reshape(fields.shape)
 
 

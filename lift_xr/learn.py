@@ -150,6 +150,7 @@ def train_on_sample(
         "history": history,
         "range": limits,
         "gain": gain,
+        "clearing": pairs.clearing,
         "learnt": isinstance(learnt, Learnt),
         "refused": learnt if isinstance(learnt, Refusal) else None,
     }

@@ -60,8 +60,9 @@ class BackProjection:
 
     .. math:: x' = x + (I - K R) S U A (h - P x),
 
-    the MSI projection of :func:`lift_xr.models.projection.obey_msi` being part of the synthesis:
-    what is added is invisible to the MSI, so :math:`R x' = R x`. A pixel depends on the 25 cells
+    with :math:`K` the gain of :func:`lift_xr.models.projection.obeying`. :math:`I - K R` is part of
+    the synthesis, so what is added is nearly invisible to the MSI and :math:`R x' = R x`, and of
+    the analysis, as the cells were when it was found. A pixel depends on the 25 cells
     around it, and these on the pixels they see: the halo.
     """
 

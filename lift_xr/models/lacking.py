@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lift_xr.bandshift import bands_apart
-from lift_xr.cubenoise import is_learnt
 from lift_xr.footprint import (
     Footprint,
     Place,
@@ -22,7 +21,6 @@ from lift_xr.footprint import (
 from lift_xr.kernel import DenseNetwork
 from lift_xr.kriging import Kriging, errors_held_out, held_out
 from lift_xr.models.backprojection import REACHES, BackProjection
-from lift_xr.models.pairs import noise_in
 
 Array = npt.NDArray[np.float64]
 
@@ -30,6 +28,7 @@ COMPONENTS = 12  # of the spectra of what cells lack
 NOISES = tuple(float(each) for each in np.logspace(-3, 2, 11))
 TRUSTED = 0.9  # of the cells: the rest may be clouds, changes, or half outside the mosaic
 WORTH = 0.98  # of a component's error has to remain, at most, for it to be estimated
+LEAST_SHARE = 0.01  # of an estimate: less is rounding
 SINGULAR = 1e-12  # of the greatest: components that are estimated alike, or not at all
 
 
@@ -39,14 +38,16 @@ def agree(
     srf: Array,
     footprint: Footprint,
     places: Sequence[Place],
+    *,
+    clearing: Array | None,
 ) -> tuple[BackProjection | None, dict[str, Any]]:
     """Fit what is added to a network to places in both images.
 
     Parameters
     ----------
-    network, gain
-        Obeys the MSI, and the gain that came with it: see
-        :func:`lift_xr.models.projection.obeying`.
+    network, gain, clearing
+        Obeys the MSI, with this Kalman gain (band, msi_band), after it was taken to what exceeds
+        the noise of the cube, where that was learnt: see :class:`lift_xr.models.pairs.Pairs`.
     srf
         (msi_band, band).
     footprint
@@ -61,7 +62,7 @@ def agree(
         the errors that were measured, as plain numbers.
     """
     invisible = np.eye(network.bands) - gain @ srf
-    clear = invisible @ _clearing(places)
+    clear = invisible if clearing is None else invisible @ clearing
     pair = _Compared.of(network, srf, footprint, places)
     apart = [one - each for one, each in zip(pair.even, pair.seen, strict=True)]
     lacking = [np.tensordot(clear, each, axes=1) for each in apart]
@@ -70,10 +71,13 @@ def agree(
     level = np.sum([_power(np.tensordot(analysis, each, axes=1)) for each in pair.seen], axis=0)
     doubt = pair.doubt()
     tuned = _tuned(fields, footprint, doubt * level)
-    told = tuned.told((synthesis**2).sum(axis=0), network.bands) | pair.told(doubt)
     added = invisible @ synthesis
-    share = shares(added, tuned.held_out(fields), apart)
-    used = share > 0
+    estimates = [tuned.estimates(each) for each in fields]
+    share = shares(added, estimates, apart)
+    used = share > LEAST_SHARE
+    left = tuned.left(np.where(used, share, 0.0), fields, estimates)
+    told = tuned.told(left, (synthesis**2).sum(axis=0), network.bands)
+    told |= {"components": int(used.sum())} | pair.told(doubt)
     if not used.any():
         return None, told
     return BackProjection(
@@ -173,13 +177,23 @@ class _Tuned:
         """(component,): in cells."""
         return np.array([each.reach for each in self.kriging])
 
-    def held_out(self, fields: Sequence[Array]) -> list[Array]:
-        """Each field as the neighbours of its cells tell it; zero of components not kept."""
-        noise = self.noise.tolist()
-        return [
-            np.where(self.kept[:, None, None], held_out(each, self.kriging, noise), 0.0)
-            for each in fields
-        ]
+    def estimates(self, fields: Array) -> Array:
+        """(component, y, x): cells as their neighbours tell them; zero of components not kept."""
+        out = np.where(np.isfinite(fields), 0.0, np.nan)
+        kept = np.flatnonzero(self.kept)
+        if kept.size:
+            kriging = [self.kriging[each] for each in kept]
+            out[kept] = held_out(fields[kept], kriging, self.noise[kept].tolist())
+        return out
+
+    def left(self, share: Array, fields: Sequence[Array], estimates: Sequence[Array]) -> Array:
+        """(component,): squared errors of cells held out, once so much of each is added."""
+        return np.asarray(
+            sum(
+                np.nansum((field - share[:, None, None] * each) ** 2, axis=(1, 2))
+                for field, each in zip(fields, estimates, strict=True)
+            )
+        )
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -187,14 +201,12 @@ class _Tuned:
         worth = self.after < WORTH * self.before
         return np.asarray(worth & (self.before - self.after > self.harm))
 
-    def told(self, size: Array, bands: int) -> dict[str, Any]:
+    def told(self, left: Array, size: Array, bands: int) -> dict[str, Any]:
         """What was measured, as plain numbers; ``size`` is that of the components' spectra."""
-        before = float(size @ self.before)
-        after = float(size @ np.where(self.kept, self.after, self.before))
+        before, after = float(size @ self.before), float(size @ left)
         return {
             "known_cells": self.cells,
-            "components": int(self.kept.sum()),
-            "kept": after / max(before, 1e-300),
+            "kept": after / before if before else 1.0,
             "error": float(np.sqrt(after / max(self.cells, 1) / bands)),
         }
 
@@ -227,11 +239,12 @@ def _tuned(fields: Sequence[Array], footprint: Footprint, harm: Array) -> _Tuned
 def shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
     r"""How much of each component's estimate is worth adding, from none to all: (component,).
 
-    With :math:`s_k` the spectrum added (band, component) and :math:`\hat e_k` the estimates of
-    cells held out, the least squares of :math:`d - \sum_k a_k s_k \hat e_k` over all bands of what
-    the cells hold that the network does not. A component is found where bands count in relation to
-    their level, and alone; here all count as they are, together, and the cell itself has no say:
-    what was noise of other cells makes the share smaller.
+    Least squares of :math:`d - \sum_k a_k s_k \hat e_k` over cells and bands, with :math:`d` what
+    the cells hold that the network does not (band, y, x), :math:`s_k` the spectrum that is added
+    and :math:`\hat e_k` what the other cells tell of each (component, y, x). Components are found
+    where bands count in relation to their level, and are estimated one by one; here bands count as
+    they are, all components together. The noise of a cell has no part in what others tell of it, so
+    a spectrum that is half noise is worth less.
     """
     from scipy.optimize import lsq_linear
 
@@ -249,13 +262,6 @@ def shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> 
     moments = directions[:, some].T @ ((added.T @ wanted) * each).sum(axis=1)
     fitted = lsq_linear(root[:, None] * directions[:, some].T, moments / root, bounds=(0, 1))
     return np.where(each.any(axis=1), fitted.x, 0.0)
-
-
-def _clearing(places: Sequence[Place]) -> Array:
-    """(band, band): takes what cells hold to the components that are more than their noise."""
-    pixels = np.concatenate([known(each.hsi) for each in places], axis=1).T
-    count, bands = pixels.shape
-    return noise_in(pixels).projection if is_learnt(bands, count) else np.eye(bands)
 
 
 def _components(lacking: Sequence[Array], places: Sequence[Place]) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lift_xr.cubenoise import CubeNoise
+from lift_xr.cubenoise import CubeNoise, learns_noise
 
 Array = npt.NDArray[np.float64]
 
@@ -71,7 +71,16 @@ class Pairs:
     @cached_property
     def noise(self) -> CubeNoise:
         """Of the cube."""
-        return noise_in(self.hsi)
+        moments = Moments.of(self.hsi)
+        return CubeNoise.of(moments.mean, moments.covariance, len(self.hsi))
+
+    @cached_property
+    def clearing(self) -> Array | None:
+        """(band, band): takes spectra to what is more than noise; None where no noise is learnt."""
+        count, bands = self.hsi.shape
+        if not learns_noise(bands, count) or not self.noise.variance.any():
+            return None
+        return self.noise.projection
 
     @property
     def neighbours(self) -> npt.NDArray[np.float32]:
@@ -80,12 +89,6 @@ class Pairs:
             return self.beside
         other = np.random.default_rng(0).permutation(len(self.hsi))
         return np.stack([self.hsi[other], self.hsi[other[::-1]]], axis=1)
-
-
-def noise_in(pixels: npt.NDArray[np.float32]) -> CubeNoise:
-    """What (pixel, band) tell of their noise."""
-    moments = Moments.of(pixels)
-    return CubeNoise.of(moments.mean, moments.covariance, len(pixels))
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,9 @@ def learn_in_rounds(
         network, gain = obeying(network, pairs, seed=seed)
         if number == len(parts) - 1:
             break
-        made, errors = agree(network, gain, pairs.srf, overlay.footprint, overlay.places)
+        made, errors = agree(
+            network, gain, pairs.srf, overlay.footprint, overlay.places, clearing=pairs.clearing
+        )
         first = first or errors
         refused = objection(made, errors) if number == 0 else worsening(errors, first)
         if refused is not None:

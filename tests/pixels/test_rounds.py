@@ -126,8 +126,8 @@ def test_what_cells_held_out_speak_against_is_refused(
     answers = iter(scripted)
     right = rounds.agree
 
-    def agree(*given: Any) -> tuple[Any, dict[str, Any]]:
-        return right(*given)[0], usual | next(answers)
+    def agree(*given: Any, **more: Any) -> tuple[Any, dict[str, Any]]:
+        return right(*given, **more)[0], usual | next(answers)
 
     monkeypatch.setattr(rounds, "agree", agree)
     training, found = learn()
