@@ -24,7 +24,7 @@ import lift_xr
 
 SHARD = int(os.environ.get("SHARD", "1280"))
 MARGIN = 300  # seconds left for the shards in hand when time runs out
-INTERRUPTED = 75
+INTERRUPTED, FAILED = 75, 3  # exit codes, as of lift-xr
 NO_END = (
     "SLURM_JOB_END_TIME is not set; expected when the job ends, to stop before. At its time limit "
     "SLURM kills it with shards in hand, and it is not requeued. Submit it again to go on"
@@ -71,8 +71,17 @@ def report(name: str) -> AbstractContextManager[Any]:
     return performance_report(name) if find_spec("bokeh") else nullcontext()
 
 
-if __name__ == "__main__":
+def ended(*given: str) -> int:
+    """Run, and say how that ended."""
     try:
-        main(*sys.argv[1:])
+        main(*given)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except lift_xr.WriteFailed as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(ended(*sys.argv[1:]))

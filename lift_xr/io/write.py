@@ -88,7 +88,9 @@ def write_zarr(
         Finish a store that an interrupted run of the same settings and inputs left: only what its
         record does not call done is computed, and a few pixels that are done, to be compared: other
         arithmetic on the same inputs is another run. The store becomes, byte by byte, the one that
-        an uninterrupted run writes. Where nothing is there yet, begin.
+        an uninterrupted run writes. Where nothing is there yet, begin. Of the inputs, too, a few
+        pixels are compared: where others were edited in between, only
+        ``lift_xr.verify(store, msi=msi, shards="all")`` tells.
     part
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
         of each other by nothing else. Whichever finds all shards done completes the store; several

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import runpy
 import shutil
 import signal
 import stat
@@ -229,6 +230,23 @@ def test_one_allocation_has_a_scheduler_a_client_and_workers(
         assert [each.wait() for each in running] == [0, 0, 0]
     assert content(job / "fused.zarr") == content(job / "here.zarr")
     assert capfd.readouterr().err.count("SLURM_JOB_END_TIME is not set") == (not ends)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(None, 0), (KeyboardInterrupt(), 75), (lift_xr.WriteFailed("1 shard failed", {}), 3)],
+)
+def test_one_allocation_says_how_it_ended(
+    raised: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = runpy.run_path(str(HPC / "one_allocation.py"))
+
+    def main(*_: str) -> None:
+        if raised is not None:
+            raise raised
+
+    monkeypatch.setitem(script["ended"].__globals__, "main", main)
+    assert script["ended"]("msi.zarr", "linear.lift", "fused.zarr") == code
 
 
 @contextmanager
