@@ -24,6 +24,7 @@ from lift_xr.scene import BLOCK, raster_of
 from lift_xr.srf import SRF
 
 Row = tuple[str, str]
+NAMED = 20  # of the shards that are failing
 
 
 def path(where: str, *, units: str | None = None, alpha: Alpha = "mask") -> Table:
@@ -83,6 +84,10 @@ def progress(store: str) -> Table:
         table.add_row(
             "shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left"
         )
+    for level, index in found.failed[:NAMED]:
+        table.add_row("failing", f"level {level} {index}")
+    if (more := len(found.failed) - NAMED) > 0:
+        table.add_row("", f"and {more:,} more, all in lift_xr.status(store).failed")
     if found.clipped:
         table.add_row("clipped", f"{share(found.clipped)} of the values")
     if found.rate is not None and not found.complete:

@@ -53,6 +53,8 @@ class Status:
     differs
         Which parts of the run were found to make different values, so that none goes on; None where
         none were.
+    failed
+        Level and place in the grid of blocks of each that is failing, as in ``WriteFailed.failed``.
     """
 
     done: int
@@ -65,6 +67,7 @@ class Status:
     complete: bool
     clipped: float = 0.0
     differs: str | None = None
+    failed: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 def status(store: Any) -> Status:
@@ -105,6 +108,11 @@ def status(store: Any) -> Status:
         complete=complete,
         clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
         differs=about.get(DIFFERS),
+        failed=tuple(
+            (level, tuple(index))
+            for level, each in sorted(progress.items())
+            for index in np.argwhere(each.states == FAILING).tolist()
+        ),
     )
 
 

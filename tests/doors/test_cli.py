@@ -354,6 +354,7 @@ def test_a_run_that_failed_exits_with_3_and_is_resumed(
     assert told.exit_code == 0, told.output
     assert "not complete" in told.output
     assert "0 of 9 done, 9 failing, 0 left" in told.output
+    assert told.output.count("level 0 (0, ") == 9
     resumed = run(*lift, "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert "9 of 9 done, 0 left" in run("status", store).output

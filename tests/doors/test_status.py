@@ -58,6 +58,7 @@ def test_what_failed_is_told_apart_from_what_is_left(tmp_path):
         write_zarr(scene(burning=(3, 5)), tmp_path / "s.zarr", shard=100)
     found = status(tmp_path / "s.zarr")
     assert (found.done, found.failing, found.left, found.total) == (9, 2, 0, 11)
+    assert {index[-2:] for level, index in found.failed if level == 0} == {(3, 0), (5, 0)}
     assert not found.complete
 
 
