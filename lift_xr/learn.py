@@ -28,7 +28,7 @@ from lift_xr.models import (
     train_over,
 )
 from lift_xr.models.mixture import Mixture
-from lift_xr.models.projection import obey_msi, obeying
+from lift_xr.models.projection import Obedient, obey_msi, obeying
 from lift_xr.models.trust import calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
@@ -133,15 +133,18 @@ def train_on_sample(
     with one_blas_thread():  # small products: more threads would only wait for one another
         if overlay is not None:
             learnt = train_over(method, pairs, overlay, long=long, **chosen)
-        network: DenseNetwork | Mixture
-        gain: npt.NDArray[np.float64] | None = None
+        answer: Obedient | DenseNetwork | Mixture
         if isinstance(learnt, Learnt):
-            network, history, gain = learnt.network, learnt.history, learnt.gain
+            answer, history = learnt.answer, learnt.history
         else:
             network, history = train_method(method, pairs, **chosen)
-            if projected:
-                network, gain = _obeying(network, pairs, seed)
-        trust = calibrate(network, pairs, seed=seed, overlay=overlay)
+            answer = _obeying(network, pairs, seed) if projected else network
+        network, noisy, gain = (
+            (answer.network, answer.noisy, answer.gain)
+            if isinstance(answer, Obedient)
+            else (answer, answer, None)
+        )
+        trust = calibrate(noisy, pairs, seed=seed, overlay=overlay)
     limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
     return {
@@ -158,10 +161,10 @@ def train_on_sample(
 
 def _obeying(
     network: DenseNetwork | Mixture, pairs: Pairs, seed: int
-) -> tuple[DenseNetwork | Mixture, npt.NDArray[np.float64] | None]:
-    """The network made to obey the MSI, and by which gain where it is one for all pixels."""
+) -> Obedient | DenseNetwork | Mixture:
+    """The network made to obey the MSI; a mixture does so by no one gain for all pixels."""
     if isinstance(network, Mixture):
-        return obey_msi(network, pairs, seed=seed), None
+        return obey_msi(network, pairs, seed=seed)
     return obeying(network, pairs, seed=seed)
 
 

@@ -39,7 +39,7 @@ def agree(
     footprint: Footprint,
     places: Sequence[Place],
     *,
-    clearing: Array | None,
+    clearing: Array | None = None,
 ) -> tuple[BackProjection | None, dict[str, Any]]:
     """Fit what is added to a network to places in both images.
 

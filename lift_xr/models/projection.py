@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -50,17 +50,43 @@ def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> Den
     """
     if isinstance(network, Mixture):
         return network.obeying(noise_of(pairs))
-    return obeying(network, pairs, seed=seed)[0]
+    return obeying(network, pairs, seed=seed).network
 
 
-def obeying(network: DenseNetwork, pairs: Pairs, *, seed: int) -> tuple[DenseNetwork, Array]:
-    r"""A network that obeys the MSI, and the gain (band, msi_band) for what is added to it later.
+@dataclass(frozen=True, eq=False)
+class Obedient:
+    """A network that obeys the MSI.
+
+    Attributes
+    ----------
+    network
+        As it is used.
+    gain
+        (band, msi_band): for what is added to its answers later.
+    noisy
+        The same network before the noise that it learnt was taken from its answers, by whose errors
+        those of ``network`` are judged: what was taken with the noise is in them.
+    """
+
+    network: DenseNetwork
+    gain: Array
+    noisy: DenseNetwork
+
+
+def obeying(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Obedient:
+    """Make a network obey the MSI, without the noise that it learnt."""
+    gain = gain_towards_msi(network, pairs, seed=seed)
+    return cleared(updated(network, pairs.srf, gain), gain, pairs)
+
+
+def cleared(network: DenseNetwork, gain: Array, pairs: Pairs) -> Obedient:
+    r"""Take from a network that obeys the MSI, by this gain, the noise that it learnt.
 
     Notes
     -----
     A network of few pixels learns their noise: patterns over the bands that the scene does not
-    have, and errors by which :math:`K` writes the MSI's noise into them. Then the answer of
-    :func:`obey_msi` is taken to the components in which the cube exceeds its noise, with :math:`D`
+    have, and errors by which :math:`K` writes the MSI's noise into them. Then its answer
+    :math:`x'` is taken to the components in which the cube exceeds its noise, with :math:`D`
     their projection and :math:`\mu` the mean of the cube,
 
     .. math:: x'' = \mu + D (x' - \mu),
@@ -73,14 +99,12 @@ def obeying(network: DenseNetwork, pairs: Pairs, *, seed: int) -> tuple[DenseNet
     What is added to the answer later, times :math:`I - K R` with the gain that is returned, moves
     what the MSI sees of it by a hundredth of itself, or as little as :math:`K` of the network does.
     """
-    gain = gain_towards_msi(network, pairs, seed=seed)
-    network = updated(network, pairs.srf, gain)
     if pairs.clearing is None:
-        return network, gain
+        return Obedient(network, gain, network)
     mean, clearing = pairs.noise.mean, pairs.clearing
-    network = network.then(clearing, mean - clearing @ mean)
-    network = updated(network, pairs.srf, _gain_by_band(pairs, left=LEFT))
-    return network, _gain_by_band(pairs, left=UNSEEN)
+    clear = network.then(clearing, mean - clearing @ mean)
+    clear = updated(clear, pairs.srf, _gain_by_band(pairs, left=LEFT))
+    return Obedient(clear, _gain_by_band(pairs, left=UNSEEN), network)
 
 
 def _gain_by_band(pairs: Pairs, *, left: float) -> Array:

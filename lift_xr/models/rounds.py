@@ -14,7 +14,7 @@ from lift_xr.kernel import DenseNetwork
 from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.lacking import agree
 from lift_xr.models.pairs import Pairs, Seen
-from lift_xr.models.projection import obeying
+from lift_xr.models.projection import Obedient, cleared, gain_towards_msi, updated
 from lift_xr.window import Window
 
 SHORT = (0.2, 0.15, 0.3)  # parts of the steps of a training on the cube alone: in its time
@@ -43,16 +43,13 @@ class Learnt:
 
     Attributes
     ----------
-    network
-        Obeys the MSI.
-    gain
-        (band, msi_band): Kalman gain by which what is added to its answers obeys it too.
+    answer
+        The network.
     history
         Of all rounds.
     """
 
-    network: DenseNetwork
-    gain: npt.NDArray[np.float64]
+    answer: Obedient
     history: dict[str, Any]
 
 
@@ -105,19 +102,18 @@ def learn_in_rounds(
     for number, part in enumerate(parts):
         network, history = training.go_on(part, seen=seen, report=_later(report, parts, number))
         losses += history["loss"]
-        network, gain = obeying(network, pairs, seed=seed)
+        gain = gain_towards_msi(network, pairs, seed=seed)
+        network = updated(network, pairs.srf, gain)
         if number == len(parts) - 1:
             break
-        made, errors = agree(
-            network, gain, pairs.srf, overlay.footprint, overlay.places, clearing=pairs.clearing
-        )
+        made, errors = agree(network, gain, pairs.srf, overlay.footprint, overlay.places)
         first = first or errors
         refused = objection(made, errors) if number == 0 else worsening(errors, first)
         if refused is not None:
             return refused
         if made is not None:
             seen = likely(made, overlay.places, seed=seed)
-    return Learnt(network, gain, history | {"loss": losses, "rounds": len(parts)})
+    return Learnt(cleared(network, gain, pairs), history | {"loss": losses, "rounds": len(parts)})
 
 
 def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | None:

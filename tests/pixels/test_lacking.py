@@ -85,8 +85,9 @@ def fitted(noise: float) -> tuple[DenseNetwork, Any, Place, np.ndarray, Pairs]:
     """A network that obeys the MSI, what `agree` takes, and the truth."""
     pairs, footprint, place, truth = scene(noise)
     network, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
-    network, gain = obeying(network, pairs, seed=0)
-    return network, (network, gain, SRF, footprint, [place]), place, truth, pairs
+    answer = obeying(network, pairs, seed=0)
+    given = answer.network, answer.gain, SRF, footprint, [place]
+    return answer.network, given, place, truth, pairs
 
 
 @pytest.mark.parametrize(("noise", "least"), [(0.0, 0.5), (0.02, 0.8), (0.1, 1.01)])

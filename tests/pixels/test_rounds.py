@@ -83,9 +83,9 @@ def test_the_network_that_comes_out_obeys_the_mosaic() -> None:
     _, learnt = learn()
     assert isinstance(learnt, Learnt)
     (place,) = scene()[1].places
-    shown = np.tensordot(SRF, learnt.network(place.msi), axes=1)
+    shown = np.tensordot(SRF, learnt.answer.network(place.msi), axes=1)
     np.testing.assert_allclose(shown, place.msi, atol=0.01)
-    assert learnt.gain.shape == (9, 3)
+    assert learnt.answer.gain.shape == (9, 3)
 
 
 def test_progress_is_that_of_all_rounds() -> None:
