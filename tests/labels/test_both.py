@@ -251,10 +251,11 @@ def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
     monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     errors = {"bands_apart": 0.0, "bands_apart_by_chance": 0.0, "known_cells": 576, "kept": 0.97}
-    trained = {"network": model().lift.network, "gain": None, "refused": None, "learnt": True}
+    known = dict.fromkeys(("gain", "clearing", "refused"))
+    trained = {"network": model().lift.network, "learnt": True} | known
     sight = Sight(Overlay(Footprint(KERNEL, RATIO), ()), None, {"form": form})
     matrix = SRF.sample(truth()).to_numpy()
-    monkeypatch.setattr(agreement, "agree", lambda *_: (model().lift, errors))
+    monkeypatch.setattr(agreement, "agree", lambda *_, **__: (model().lift, errors))
     made, told = agreeing(sight, trained, matrix)
     assert told["consistency"] == "both"
     assert made["network"] is model().lift
