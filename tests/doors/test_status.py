@@ -105,7 +105,7 @@ def test_object_stores_tell_the_rate_by_their_own_clock(monkeypatch, name, writt
 
 def test_any_store_tells_what_is_done():
     found = status(write_zarr(scene(), MemoryStore(), shard=100))
-    assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True, 0.0, None)
+    assert astuple(found) == (11, 0, 0, 11, None, 0.0, None, True, 0.0, None, ())
 
 
 def test_a_store_that_is_still_being_made_has_nothing_done(tmp_path):
