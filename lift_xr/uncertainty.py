@@ -64,6 +64,8 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
     out of place. 90 % holds of all bands together, and less of the noisiest. Seamless, as the
     lifted scene is: a pixel's numbers depend on the pixel alone. With ``consistency="both"`` they
     are those before the cube is looked at again; of the errors after it they hold about as many.
+    They are also those before the noise that a network of few pixels learnt is taken from its
+    answer.
 
     ``told.to_zarr(store)`` writes all three, a block at a time. One of them with overviews, in
     shards that can be resumed: ``write_zarr(told["expected_error"], store, dtype="float32")``.

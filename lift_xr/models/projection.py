@@ -93,7 +93,7 @@ def cleared(network: DenseNetwork, gain: Array, pairs: Pairs) -> Obedient:
 
     and made to obey the MSI once more, all but a tenth of what it lacks. No component holds that,
     so it is left to the bands that the MSI sees it in: P is diagonal, as the cube's noise is. With
-    errors within the components in place of that P, seven rows of 8 and 16 MSI bands lost 0.2 to
+    errors within the components in place of that P, six rows of 8 and 16 MSI bands lost 0.2 to
     1.4 dB where they gained 0.1 to 1.1.
 
     What is added to the answer later, times :math:`I - K R` with the gain that is returned, moves

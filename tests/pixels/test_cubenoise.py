@@ -50,7 +50,7 @@ def test_too_few_pixels_or_pixels_all_alike_tell_of_no_noise() -> None:
     ("bands", "count", "learnt"),
     [(90, 150, True), (90, 900, True), (90, 901, False), (31, 150, False), (40, 150, True)],
 )
-def test_noise_learns_noise_of_few_pixels_where_bands_tell_it(
+def test_a_network_learns_the_noise_of_few_pixels_where_bands_tell_it(
     bands: int, count: int, learnt: bool
 ) -> None:
     assert learns_noise(bands, count) is learnt
