@@ -26,20 +26,31 @@ from lift_xr.io.shards import Target
 from lift_xr.windows import spans_of, windows
 
 EDGE = 16  # pixels along the window that is compared
+MANY = 64  # windows that are compared where files of the inputs were written anew
 LOOKS = 8  # shards that are looked at for one with data in the window
 
 Window = tuple[slice, ...]
 
 
 def expect_same_values(
-    blueprint: Blueprint, store: Any, *, stop: threading.Event, shared: bool
+    blueprint: Blueprint, store: Any, *, stop: threading.Event, shared: bool, edited: bool = False
 ) -> None:
     """Raise LayoutError where a shard that is done holds other values than this run makes.
 
-    One small window is computed. Nothing is compared where no shard is done, or where the values
-    come from a device that only workers may have; and what cannot be computed is no difference.
+    One small window is computed; where files of the mosaic were ``edited``, one in each of up to
+    ``MANY`` shards, spread over those that are done. Nothing is compared where no shard is done, or
+    where the values come from a device that only workers may have; and what cannot be computed is
+    no difference.
     """
-    look = _look(blueprint, store, _done(blueprint, store))
+    done = _done(blueprint, store)
+    for some in np.array_split(done, min(len(done), MANY if edited else 1)) if len(done) else ():
+        _expect_same_in(blueprint, store, some, stop=stop, shared=shared)
+
+
+def _expect_same_in(
+    blueprint: Blueprint, store: Any, done: np.ndarray, *, stop: threading.Event, shared: bool
+) -> None:
+    look = _look(blueprint, store, done)
     found = 0 if look is None else _differing(blueprint, look, stop=stop, shared=shared)
     if look is not None and found:
         raise LayoutError(

@@ -22,6 +22,7 @@ from lift_xr.io.alike import Neighbours, expect_same_values
 from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import as_store, remove_debris
+from lift_xr.io.edited import Inputs, remove_word
 from lift_xr.io.engines import Index, client_in_charge
 from lift_xr.io.files import HoldingStore
 from lift_xr.io.interrupt import Interrupted, stop_when_told
@@ -94,7 +95,12 @@ def fill(
     """
     with stop_when_told() as stop:
         lost = forget_lost(store, blueprint.passes)
-        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1)
+        inputs = Inputs(blueprint.scene.data, store)
+        inputs.leave_word()
+        edited = inputs.are_edited()
+        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1, edited=edited)
+        if edited:
+            inputs.warn()
         others = Neighbours(blueprint, store, part, stop)
         for share in (part, WHOLE):  # what is lost meanwhile, whoever is left writes again, once
             if not _fill_passes(blueprint, store, share, others, log, progress):
@@ -110,9 +116,18 @@ def fill(
             )
     if blueprint.beside is not None and not is_complete(place_beside(store)):
         return  # so are they at the cube
+    _complete(blueprint, store, inputs)
+
+
+def _complete(blueprint: Blueprint, store: Any, inputs: Inputs) -> None:
+    """Complete a store all of whose shards are done, and say what a user should know of it."""
     complete = is_complete(store)
     expect_still(as_store(store), blueprint.run)
-    if not complete:  # or another part has just done it
+    if inputs.are_edited():  # while it went on
+        inputs.warn()
+    if complete:  # another part has just done it: what this one has left since is of no use
+        remove_word(as_store(store))
+    else:
         finalize(store, blueprint.run)
     _warn_of_clipping(blueprint, store)
 
@@ -129,6 +144,7 @@ def finalize(store: Any, run: str) -> None:
         try:
             remove_debris(store)
             remove_marks(as_store(store))
+            remove_word(as_store(store))
             _consolidate(store, run)
             return
         except FileNotFoundError:  # another process took what this one was writing for debris
