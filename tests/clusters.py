@@ -23,13 +23,9 @@ def workers_start_at_once() -> Iterator[None]:
 
 @contextmanager
 def two_workers_of_nobody(**settings: Any) -> Iterator[LocalCluster]:
-    """Two single-threaded worker processes, for whoever knows their scheduler's address."""
-    with (
-        workers_start_at_once(),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", **settings
-        ) as cluster,
-    ):
+    """Two worker processes, single-threaded by default, for whoever knows their scheduler."""
+    settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **settings}
+    with workers_start_at_once(), LocalCluster(n_workers=2, **settings) as cluster:
         yield cluster
 
 

@@ -233,7 +233,7 @@ part = click.option(
     help="Be the I-th of N processes that write STORE between them, such as the tasks of a SLURM "
     "array; they need no network. 0/N trains and begins STORE, which keeps the model, and writes "
     "no shard; then the parts need neither HSI nor --model. Parts on one machine take turns at its "
-    "cores, unless --threads is given. Run a part again to resume it.",
+    "cores. Run a part again to resume it.",
 )
 part_of_maps = click.option(
     "--part",
@@ -270,9 +270,8 @@ threads = click.option(
     "--threads",
     metavar="NUMBER",
     type=click.IntRange(1),
-    help="Shards at work at once, without --scheduler; each is one thread. With --part, those of "
-    "one process: parts on one machine then take no turns at its cores, and use so many threads "
-    "each.  [default: one a core]",
+    help="Shards at work at once in this process, without --scheduler; each is one thread, and "
+    "never are there more than cores.  [default: one a core]",
 )
 
 

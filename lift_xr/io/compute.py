@@ -12,14 +12,14 @@ from errno import EDQUOT, ENOSPC, EROFS
 
 import dask.array as da
 
+from lift_xr.io.cores import TURN
 from lift_xr.io.engines import Done, Engine, Finished, Index, engine_for
 from lift_xr.io.root import Replaced
 
 TRIES = 4
 BACKOFF = 1.0  # seconds before the second try; each further one waits four times as long
-HOPELESS = 10  # shards that failed, and not one that did not: the fault is not in the shards
+HOPELESS = 10  # shards far apart that failed, and none that did not: the fault is not in the shards
 FULL = (ENOSPC, EDQUOT, EROFS)  # a disk that is full, for all or for us, or cannot be written
-TURN = 0.05  # seconds between two tries of a process that waits for its first core
 LISTEN = 0.5  # seconds between two looks at whether to stop
 
 
@@ -65,7 +65,7 @@ class _Run:
 
     def __init__(self, engine: Engine, todo: Sequence[Index], stop: threading.Event) -> None:
         self.engine, self.stop = engine, stop
-        self.waiting = deque(todo)
+        self.waiting = deque(_spread(todo))
         self.later: list[tuple[float, Index]] = []  # a heap of (when, what)
         self.running: set[Index] = set()
         self.tries: Counter[Index] = Counter()
@@ -127,3 +127,10 @@ class _Run:
         self.waiting.clear()
         self.later.clear()
         self.running.difference_update(self.engine.abandon())
+
+
+def _spread(todo: Sequence[Index]) -> list[Index]:
+    """Begin at places far apart, then in order: a fault of one place does not look like all."""
+    some = {round(each * len(todo) / HOPELESS) for each in range(min(HOPELESS, len(todo)))}
+    first = [index for place, index in enumerate(todo) if place in some]
+    return first + [index for place, index in enumerate(todo) if place not in some]

@@ -1,9 +1,9 @@
 """How many cores are ours, and turns at them for processes that share a machine by chance.
 
-Processes that write one store between them may run on one machine or on many, and do not know. Each
-has a thread for every core it may use; so that all together never use more than there are, a task
-begins when its process has taken a core. A core is a small file that is locked: the system unlocks
-those of a process that dies.
+Processes that write one store between them, parts of a run or workers of a cluster, may run on one
+machine or on many, and do not know. Each has its threads; so that all together never use more cores
+than there are, a task begins when its process has taken a core. A core is a small file that is
+locked: the system unlocks those of a process that dies.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from dask.system import CPU_COUNT
 
 QUEUE = "queue"  # held by a process that waits for its first core
+TURN = 0.05  # seconds between two tries of who waits for a core
 PATIENCE = 20  # times a process without a core lets those who wait go first; they may be asleep
 
 
@@ -40,9 +43,12 @@ class SharedCores:
     folder
         Where the files are, on this machine alone. Where none can be made, or locked, every turn is
         given at once.
+    most
+        Turns that this process takes at once; None is as many as there are names.
     """
 
-    def __init__(self, names: Sequence[int], folder: Path) -> None:
+    def __init__(self, names: Sequence[int], folder: Path, most: int | None = None) -> None:
+        self._most = len(names) if most is None else most
         self._guard = threading.Lock()
         self._held: list[int] = []
         self._waits = False
@@ -80,6 +86,8 @@ class SharedCores:
             self._files, self._cores, self._held = [], [], []
 
     def _taken(self) -> bool:
+        if len(self._held) >= self._most:
+            return False
         if not self._waits and self._yielded < PATIENCE and self._others_wait():
             self._yielded += not self._held
             return False
@@ -113,7 +121,24 @@ def shared_cores() -> SharedCores:
     # A control group may allow fewer than affinity does: then as many as it allows, the same ones.
     names = sorted(bound)[: int(CPU_COUNT)]
     folder = f"lift-xr-cores-{socket.gethostname()}-{os.getuid()}"  # machines may share a TMPDIR
-    return SharedCores(names, Path(tempfile.gettempdir(), folder))
+    return SharedCores(names, Path(tempfile.gettempdir(), folder), most=cores())
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Wait for a core, and hold it meanwhile: for tasks of a cluster, where nobody else counts."""
+    turns = _of_this_process()
+    while not turns.take():
+        time.sleep(TURN)
+    try:
+        yield
+    finally:
+        turns.give()
+
+
+@lru_cache(maxsize=1)
+def _of_this_process() -> SharedCores:
+    return shared_cores()
 
 
 def _open(path: Path) -> int:

@@ -28,7 +28,7 @@ from dask.utils import ensure_dict
 
 from lift_xr.io.allocator import give_back, settle
 from lift_xr.io.codecs import one_codec_at_a_time
-from lift_xr.io.cores import SharedCores, cores, shared_cores
+from lift_xr.io.cores import SharedCores, cores, one_core, shared_cores
 from lift_xr.laps import laps
 from lift_xr.workers import find_client
 
@@ -114,25 +114,25 @@ def engine_for(
 ) -> Iterator[Engine]:
     """Find out where tasks run, and make ready to run them there.
 
+    No more run on a machine than it has cores, whatever dask or a cluster was told.
+
     Parameters
     ----------
     shared
-        Take turns at this machine's cores with other processes, unless dask is told how many
-        threads to use.
+        Take turns at this machine's cores with other processes, as workers of a cluster always do.
     done
         Asked where a task runs, before it does: it may have been done meanwhile.
     """
-    work = _Work.of(statuses, todo, done)
     client = client_in_charge()
+    work = _Work.of(statuses, todo, done, turns=client is not None)
     if client is not None:
         yield _Cluster(client, work, todo)
         return
     settle()  # before the threads below ask for memory
     get = get_scheduler() or dask.threaded.get
-    told = dask.config.get("num_workers", None)
-    workers = told or cores()
+    workers = min(dask.config.get("num_workers", None) or cores(), cores())
     with ExitStack() as pools:
-        turns = shared_cores() if shared and not told else None
+        turns = shared_cores() if shared else None
         if turns is not None:
             pools.callback(turns.close)  # after the pools below have finished
         if get is dask.threaded.get:
@@ -162,15 +162,20 @@ class _Work:
         What so many shards ask for that it is computed once for all.
     done
         Whether a shard need not be computed.
+    turns
+        Whether each task waits for a core where it runs.
     """
 
     graph: Graph
     name: str
     shared: frozenset[Any] = field(default_factory=frozenset)
     done: Done | None = None
+    turns: bool = False
 
     @classmethod
-    def of(cls, statuses: da.Array, todo: Sequence[Index], done: Done | None) -> _Work:
+    def of(
+        cls, statuses: da.Array, todo: Sequence[Index], done: Done | None, *, turns: bool
+    ) -> _Work:
         """Find out what the shards share: what at least half of them ask for directly."""
         keys = [(statuses.name, *index) for index in todo]
         optimized = da.optimize(statuses.__dask_graph__(), keys)
@@ -178,7 +183,7 @@ class _Work:
         _, dependents = get_deps(graph)
         most = max(1, len(todo) // 2)
         shared = (key for key, users in dependents.items() if len(users) > most)
-        return cls(graph, statuses.name, frozenset(shared), done)
+        return cls(graph, statuses.name, frozenset(shared), done, turns)
 
     def with_shared(self, get: Callable[..., Any]) -> _Work:
         """Compute what is shared."""
@@ -211,7 +216,14 @@ class _Work:
                 inner[each] = self.graph[each]
                 wanted.extend(inner[each].dependencies)
         outer = tuple(given)
-        return Task(key, _run_alone, inner, key, outer, self.done, *map(TaskRef, outer))
+        run = _run_in_turn if self.turns else _run_alone
+        return Task(key, run, inner, key, outer, self.done, *map(TaskRef, outer))
+
+
+def _run_in_turn(*task: Any) -> Ran:
+    """Compute one shard once a core is free: a worker may have more threads, and neighbours."""
+    with one_core():
+        return _run_alone(*task)
 
 
 def _run_alone(

@@ -49,6 +49,9 @@ def write_zarr(
 ) -> Any:
     """Compute a scene and write it, one task a shard, with overviews and quality flags.
 
+    On no machine do more tasks run at once than it has cores, however many threads dask or the
+    workers of a cluster have; each task is one thread.
+
     Parameters
     ----------
     fused : (band, y, x) or (time, band, y, x)
@@ -89,15 +92,15 @@ def write_zarr(
         record does not call done is computed, and a few pixels that are done, to be compared: other
         arithmetic on the same inputs is another run. The store becomes, byte by byte, the one that
         an uninterrupted run writes. Where nothing is there yet, begin. Of the inputs, too, a few
-        pixels are compared: where others were edited in between, only
-        ``lift_xr.verify(store, msi=msi, shards="all")`` tells.
+        pixels are compared, and of files at the place where they were, sizes and times: where these
+        changed, a window in each of up to 64 shards is compared, and a warning says so. Whether
+        anything was edited elsewhere ``lift_xr.verify(store, msi=msi, shards="all")`` tells.
     part
         ``(i, n)``: be the i-th of n processes, 1 to n, that write one store between them and know
         of each other by nothing else. Whichever finds all shards done completes the store; several
-        that do at once share what is left, and write the same bytes. Unless dask is told how many
-        threads to use, parts on one machine take turns at its cores. A part resumes what it finds;
-        run it again to finish it. ``(0, n)`` begins the store for them, so
-        that its model can be loaded from it, and writes no shard.
+        that do at once share what is left, and write the same bytes. Parts on one machine take
+        turns at its cores. A part resumes what it finds; run it again to finish it. ``(0, n)``
+        begins the store for them, so that its model can be loaded from it, and writes no shard.
     log
         A file to which a line of JSON is added for every shard as it ends: ``level`` and ``index``
         say which, ``attempt`` how many tries it took; ``seconds`` in all, of these ``lift``,

@@ -13,10 +13,12 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 
 from lift_xr.io import compute, cores, engines, write_zarr
 from lift_xr.io.cores import SharedCores, shared_cores
 from lift_xr.io.interrupt import Interrupted
+from tests.clusters import two_workers
 from tests.processes import another
 from tests.scenes import on_grid
 
@@ -120,16 +122,20 @@ def work(block: np.ndarray, *, diary: str) -> np.ndarray:
     return block
 
 
+def noted(diary: Path) -> xr.DataArray:
+    """A scene of eight shards that are written down as they are computed."""
+    values = np.random.default_rng(0).random((2, 160, 20), dtype="float32")
+    lazy = da.from_array(values, chunks=(-1, 20, -1))
+    data = lazy.map_blocks(work, diary=str(diary), dtype="float32", meta=values[:0])
+    return on_grid(values).copy(data=data).assign_attrs(units="1")
+
+
 def be_a_part(part: tuple[int, int], folder: Path) -> None:
     """One of several processes, on one core that all of them share."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cores.tempfile.tempdir = str(folder)
-    values = np.random.default_rng(0).random((2, 160, 20), dtype="float32")
-    lazy = da.from_array(values, chunks=(-1, 20, -1))
-    data = lazy.map_blocks(work, diary=f"{folder}/diary", dtype="float32", meta=values[:0])
-    scene = on_grid(values).copy(data=data).assign_attrs(units="1")
     with dask.config.set(scheduler="threads"):
-        write_zarr(scene, folder / "s.zarr", shard=20, part=part)
+        write_zarr(noted(folder / "diary"), folder / "s.zarr", shard=20, part=part)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
@@ -143,6 +149,31 @@ def test_parts_on_one_machine_never_work_on_more_shards_than_it_has_cores(tmp_pa
     changes = list(map(int, (tmp_path / "diary").read_text().split()))
     assert len(changes) in range(2 * 8, 2 * 12 + 1)  # each looks at one or two again
     assert max(accumulate(changes)) == 1
+
+
+def bind_to_one_core(folder: str) -> None:
+    """Leave a worker one core, the same for all of them."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cores.tempfile.tempdir = folder
+
+
+def busiest(diary: Path) -> int:
+    return max(accumulate(map(int, diary.read_text().split())))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_workers_on_one_machine_never_work_on_more_shards_than_it_has_cores(tmp_path):
+    with two_workers(threads_per_worker=3) as client:
+        client.run(bind_to_one_core, str(tmp_path))
+        write_zarr(noted(tmp_path / "diary"), tmp_path / "s.zarr", shard=20)
+    assert busiest(tmp_path / "diary") == 1
+
+
+def test_threads_of_a_process_are_never_more_than_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "cores", lambda: 2)
+    with dask.config.set(scheduler="threads", num_workers=8):
+        write_zarr(noted(tmp_path / "diary"), tmp_path / "s.zarr", shard=20)
+    assert busiest(tmp_path / "diary") == 2
 
 
 def test_a_run_that_waits_for_a_core_can_be_stopped(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore, WrapperStore
 
 from lift_xr.errors import LayoutError
-from lift_xr.io import compute, fill, lost, open_scene, verify, write_zarr
+from lift_xr.io import compute, engines, fill, lost, open_scene, verify, write_zarr
 from lift_xr.io.alike import Neighbours
 from lift_xr.io.create import as_store
 from lift_xr.io.fill import WriteFailed
@@ -536,6 +536,14 @@ def test_where_everything_fails_the_run_gives_up(tmp_path, monkeypatch):
     assert entries(diary) < 4 * SHARDS
 
 
+def test_where_all_shards_side_by_side_fail_the_others_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(compute, "HOPELESS", 3)
+    failing = burning(tmp_path / "diary", rows=(0, 1, 2, 3, 4))
+    with pytest.raises(WriteFailed, match=r"5 shards of .* could not be written"):
+        write_zarr(failing, tmp_path / "s.zarr", shard=SHARD)
+    assert (all_progress(tmp_path / "s.zarr")[0].states == DONE).sum() == SHARDS - 5
+
+
 def test_a_cluster_tries_again_stops_when_told_and_writes_the_same_bytes(tmp_path, whole):
     store, diary = tmp_path / "s.zarr", tmp_path / "diary"
     with two_workers():
@@ -732,7 +740,8 @@ def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(t
             write_zarr(lazy * np.float32(0.6), store, shard=SHARD, part=(i, 4))
 
 
-def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path):
+def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "shared_cores", lambda: None)  # no turns: each waits for another
     store, lazy, diary = tmp_path / "s.zarr", scene(), tmp_path / "diary"
 
     def write_others() -> None:
@@ -745,7 +754,7 @@ def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_pat
             write_zarr(lazy, store, shard=SHARD, part=(i, 5))
 
     with (
-        dask.config.set(scheduler="synchronous", num_workers=1),  # no turns: each waits for another
+        dask.config.set(scheduler="synchronous"),
         pytest.raises(LayoutError, match=r"part 2 of 5 of .* other values than part 3: "),
     ):
         write_zarr(begun_by(lazy, write_others), store, shard=SHARD, part=(5, 5))
