@@ -134,6 +134,17 @@ def about(blueprint: Blueprint) -> dict[str, Any]:
     }
 
 
+TOLD = ("method", "consistency", "harmonize", "constraint", "seed", "model")  # in a history
+
+
+def history(blueprint: Blueprint) -> str:
+    """Say in a line, as CF wants it, how a store came about; not when: a run has the same bytes."""
+    told = blueprint.provenance
+    names = [name for name in TOLD if f"{ABOUT}_{name}" in told]
+    lifted = ", ".join(f"{name} {told[f'{ABOUT}_{name}']}" for name in names)
+    return f"lift_xr {version('lift-xr')}: write_zarr, {blueprint.kind}{lifted and f' of {lifted}'}"
+
+
 def expect_same_run(store: Any, blueprint: Blueprint) -> None:
     """Raise LayoutError, saying what differs, unless a store is this run, begun."""
     began = read_root(store)

@@ -25,7 +25,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from lift_xr.encode import MEANINGS
 from lift_xr.grid import Grid
-from lift_xr.io.blueprint import Blueprint, about, expect_same_run
+from lift_xr.io.blueprint import Blueprint, about, expect_same_run, history
 from lift_xr.io.embed import write_model
 from lift_xr.io.files import names_of_files, without_bands
 from lift_xr.io.geozarr import ConventionAttrs, convention_attrs
@@ -164,7 +164,12 @@ def _contents(blueprint: Blueprint) -> dict[str, Any]:
     contents: dict[str, Any] = {}
     layouts = [layout for each in blueprint.passes for layout in each.layouts]
     told = convention_attrs(Grid.of(blueprint.scene), levels=max(1, len(layouts)))
-    attrs = {"Conventions": CONVENTIONS, **(told.root if layouts else {}), ABOUT: about(blueprint)}
+    attrs = {
+        "Conventions": CONVENTIONS,
+        "history": history(blueprint),
+        **(told.root if layouts else {}),
+        ABOUT: about(blueprint),
+    }
     root = zarr.open_group(MemoryStore(contents), mode="w", zarr_format=3, attributes=attrs)
     root.create_group(RECORD, attributes={SPARE: spare_of(attrs)})
     if layouts:

@@ -149,6 +149,7 @@ def test_the_store_says_how_it_came_about_and_that_it_is_complete(tmp_path):
     assert about["layout"] == 1
     assert about["complete"] is True
     assert about["provenance"] == {"lift_xr_method": "sin", "lift_xr_range": [0.0, 0.8]}
+    assert root.attrs["history"] == f"lift_xr {about['version']}: write_zarr, cube of method sin"
 
 
 def test_the_same_scene_gives_the_same_pixels_on_disk_for_any_blocks(tmp_path):
