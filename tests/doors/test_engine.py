@@ -31,6 +31,8 @@ from lift_xr.errors import LayoutError
 from lift_xr.io import codecs, cog, compute, engines, export, kind, open_scene, status, write_zarr
 from lift_xr.io.fill import WriteFailed
 from lift_xr.models import Model
+from tests.clusters import two_workers
+from tests.processes import another
 from tests.scenes import located, on_grid
 
 EDGE, SHARD = 160, 64
@@ -382,6 +384,34 @@ def test_no_memory_is_written_from_other_processes(place):
         pytest.raises(LayoutError, match="in this process's memory"),
     ):
         write_zarr(located(), elsewhere(place), dtype="float32")
+
+
+# ----------------------------------------------------------------------------------- the same bytes
+
+
+def write_part(msi: Path, model: Path, store: Path, part: tuple[int, int] | None = None) -> None:
+    """One process of a run, which knows nothing but these places."""
+    fused = lift_xr.predict(lift_xr.load_model(model), open_scene(msi, block=SHARD), device="cpu")
+    write_zarr(fused, store, shard=SHARD, part=part, progress=False)
+
+
+def test_four_parts_threads_and_a_cluster_write_the_same_bytes_of_a_network(city, tmp_path):
+    msi, model = tmp_path / "msi.zarr", tmp_path / "sin.lift"
+    write_zarr(city.msi, msi, dtype="float32", shard=SHARD, progress=False)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        lift_xr.fit(city.hsi, city.srf, method="sin", progress=False).save(model)
+        write_part(msi, model, tmp_path / "threads.zarr")
+    parts = [another(write_part, msi, model, tmp_path / "parts.zarr", (i, 4)) for i in range(1, 5)]
+    for each in parts:
+        each.start()
+    with two_workers():
+        write_part(msi, model, tmp_path / "cluster.zarr")
+    for each in parts:
+        each.join()
+    assert [each.exitcode for each in parts] == [0] * 4
+    expected = files_of(tmp_path / "threads.zarr")
+    assert files_of(tmp_path / "parts.zarr") == expected
+    assert files_of(tmp_path / "cluster.zarr") == expected
 
 
 # ------------------------------------------------------------------------------------------ threads

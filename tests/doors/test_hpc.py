@@ -215,6 +215,21 @@ def test_a_notebook_writes_with_the_workers_of_a_cluster(job: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_a_notebook_asks_slurm_for_workers(job: Path) -> None:
+    """``sbatch`` and ``scancel`` are acted out: a job is the script it was given."""
+    asked = stand_in(
+        job, "sbatch", 'cp "$1" job.sh', "setsid bash job.sh > job.said 2>&1 &", "echo $!"
+    )
+    ended = stand_in(job, "scancel", 'kill -- "-$1"')
+    loopback = {"DASK_JOBQUEUE__SLURM__INTERFACE": "lo"}
+    with script("notebook_client.py", job, **loopback) as run:
+        assert run.wait() == 0
+    assert content(job / "fused.zarr") == content(job / "here.zarr")
+    assert len(asked.read_text().splitlines()) >= 1
+    assert ended.exists()
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("ends", [True, False])
 def test_one_allocation_has_a_scheduler_a_client_and_workers(
     job: Path, capfd: pytest.CaptureFixture[str], ends: bool
