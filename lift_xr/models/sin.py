@@ -67,12 +67,13 @@ class SinRecipe:
     """A prior counts for less the more data there is: in proportion to 1 / n."""
     input_noise: float = 0.01
     """Standard deviation added to the inputs, relative to theirs: the order of an MSI's noise."""
-    extrapolation: float = 2.0
+    extrapolation: float | None = None
     """A training pixel ``y`` becomes ``y + a (y - y')`` with ``a`` uniform in 0..this.
 
     ``y'`` lies beside it. A coarse pixel is blurred with its neighbours, so this undoes some of
     the blur and reaches what the sharper pixels of the MSI hold. In trials, partners drawn at
-    random did worse, and so did the mean of the neighbours, which adds no new direction."""
+    random did worse, and so did the mean of the neighbours, which adds no new direction. Many
+    pixels hold more of it themselves: 2 up to a thousand, 1 from four thousand on."""
     schedule: WarmCosine = field(default_factory=lambda: WarmCosine(top=1e-2))
 
     def for_pixels(self, count: int) -> SinRecipe:
@@ -80,11 +81,13 @@ class SinRecipe:
         steps = min(max(round(80 * count**0.5), 1000), 8_000)
         batch = min(max(count // 12, 128), 512)
         decay = min(50 / count, 0.3)
+        reach = min(max(2 * (1000 / count) ** 0.5, 1.0), 2.0)
         return replace(
             self,
             steps=steps if self.steps is None else self.steps,
             batch=batch if self.batch is None else self.batch,
             decay=decay if self.decay is None else self.decay,
+            extrapolation=reach if self.extrapolation is None else self.extrapolation,
         )
 
 
@@ -363,8 +366,10 @@ def extrapolated_batches(
     Both are linear in the pixels, so mixing their coordinates is mixing the spectra, at a tenth
     of the cost. Batches are made many at a time: small tensors cost as much as larger ones.
     """
-    assert recipe.batch is not None
-    device, batch = random.device.type, recipe.batch
+    farthest, batch = recipe.extrapolation, recipe.batch
+    assert farthest is not None
+    assert batch is not None
+    device = random.device.type
     here = to_tensor(_both(space, pairs.hsi, pairs.srf), device)  # (pixel, msi_band + component)
     near = to_tensor(_both(space, pairs.neighbours, pairs.srf), device)  # (pixel, side, ...)
     order = shuffled(len(here), batch * AT_ONCE, random)
@@ -375,9 +380,7 @@ def extrapolated_batches(
             chosen = next(order)
             side, back = torch.rand((2, len(chosen)), generator=random, device=device)
             one, other = here[chosen], near[chosen, (side * near.shape[1]).long()]
-            reach = recipe.extrapolation * torch.rand(
-                (len(chosen), 1), generator=random, device=device
-            )
+            reach = farthest * torch.rand((len(chosen), 1), generator=random, device=device)
             step = reach * (one - other)
             # away from the neighbour, or from the pixel: both are pixels of the scene
             mixed = torch.where((back < 0.5).unsqueeze(1), one + step, other - step)
