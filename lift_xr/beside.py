@@ -45,7 +45,20 @@ def prior_of(
     # A method that takes one band needs the cube whatever the consistency.
     expect_aligned(cube, mosaic, otherwise=OTHERWISE if model.msi_bands > 1 else "")
     rows, columns = origin_in_pixels(Grid.of(cube), Grid.of(mosaic))
-    return Prior(cube.data, compare(cube, mosaic).ratio, (round(rows), round(columns)))
+    ratio = compare(cube, mosaic).ratio
+    _expect_ratio(model, ratio)
+    return Prior(cube.data, ratio, (round(rows), round(columns)))
+
+
+def _expect_ratio(model: Model, ratio: int) -> None:
+    """Refuse cells of another size than the model's point spread was estimated for."""
+    fitted = model.about["network"].get("ratio")  # of "both" alone: a mixture asks for none
+    if fitted is not None and fitted != ratio:
+        raise GridError(
+            f"a cell of hsi is {ratio} pixels of the msi along an edge, and was {fitted} where the "
+            "model learnt to look at the cube again; expected the same. Use the cube and the "
+            "mosaic that it was fitted on, or fit a model for these"
+        )
 
 
 def expect_aligned(hsi: xr.DataArray, msi: xr.DataArray, *, otherwise: str = OTHERWISE) -> None:

@@ -110,11 +110,13 @@ class Footprint:
             NaN where less than half of the weight lies on pixels that are there.
         """
         there = np.isfinite(image).all(axis=0)
-        planes = np.concatenate([np.where(there, image, 0), there[None]]).astype("float64")
-        sums = self._sums(self._cut(planes, offset, shape))
-        covered = sums[-1]
+        covered = self._sums(self._cut(there[None].astype("float64"), offset, shape))[0]
         known = covered >= ENOUGH
-        means = sums[:-1] / np.where(known, covered, 1)
+        means = np.empty((len(image), *covered.shape))
+        for band, plane in enumerate(image):  # one at a time: a block's image is large as float64
+            whole = np.where(there, plane, 0).astype("float64")[None]
+            means[band] = self._sums(self._cut(whole, offset, shape))[0]
+        means /= np.where(known, covered, 1)
         return np.where(known, means, np.nan)
 
     def _cut(self, planes: Array, offset: tuple[int, int], shape: tuple[int, ...]) -> Array:
