@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -29,6 +29,7 @@ from lift_xr.grid import Grid, compare, origin_in_pixels
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models import objection
 from lift_xr.models.lacking import agree
+from lift_xr.models.trained import Trained
 from lift_xr.pointspread import (
     FARTHEST,
     PointSpread,
@@ -189,8 +190,8 @@ def implausible(given: float, estimated: float) -> str | None:
 
 
 def agreeing(
-    sight: Sight | str, trained: Mapping[str, Any], response: npt.NDArray[np.float64]
-) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    sight: Sight | str, trained: Trained, response: npt.NDArray[np.float64]
+) -> tuple[Trained, dict[str, Any]]:
     """What was trained, made to agree with the cube where that can be shown to help.
 
     Returns
@@ -200,23 +201,24 @@ def agreeing(
     """
     if isinstance(sight, str):
         return trained, _fallen_back(sight, {}, advice="")
-    if not isinstance(trained["network"], DenseNetwork):
+    if not isinstance(trained.network, DenseNetwork):
         advice = "Use method='sin'" if len(response) > 1 else "Use consistency='msi'"
         reason = "the method's spectra are mixtures and stay so"
         return trained, _fallen_back(reason, sight.about, advice=advice)
     advice = ADVICE_OF_GIVEN if sight.about.get("form") == "given" else ADVICE
-    refused = trained["refused"]
+    refused = trained.refused
     if refused is not None:
         told = sight.about | refused.errors
         return trained, _fallen_back(refused.reason, told, advice=advice)
+    assert trained.gain is not None  # of a network that obeys the MSI
     with one_blas_thread():
         made, errors = agree(
-            trained["network"],
-            trained["gain"],
+            trained.network,
+            trained.gain,
             response,
             sight.overlay.footprint,
             sight.overlay.places,
-            clearing=trained["clearing"],
+            clearing=trained.clearing,
         )
     told = sight.about | errors
     # Also where the mosaic was learnt from, though the first round was held against the cells too:
@@ -224,18 +226,19 @@ def agreeing(
     refused = objection(made, errors)
     if refused is not None:
         return trained, _fallen_back(refused.reason, told, advice=advice)
-    return {**trained, "network": made}, {"consistency": "both", "agreement": told}
+    assert made is not None  # else there is an objection
+    return replace(trained, network=made), {"consistency": "both", "agreement": told}
 
 
-def told_of_mosaic(sight: Sight | str | None, trained: Mapping[str, Any]) -> dict[str, Any]:
+def told_of_mosaic(sight: Sight | str | None, trained: Trained) -> dict[str, Any]:
     """What to say in a model of the mosaic that it may have learnt from."""
     if sight is None:
         return {}
     if isinstance(sight, str):
         return {"mosaic": {"learnt_from": False, "reason": sight}}
-    refused = trained["refused"]
+    refused = trained.refused
     reason = {} if refused is None else {"reason": refused.reason}
-    return {"mosaic": sight.about | {"learnt_from": trained["learnt"]} | reason}
+    return {"mosaic": sight.about | {"learnt_from": trained.learnt} | reason}
 
 
 def _fallen_back(reason: str, told: dict[str, Any], *, advice: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -12,17 +11,14 @@ import xarray as xr
 
 from lift_xr.given import Given
 from lift_xr.harmonize import IDENTITY, Harmonization
-from lift_xr.kernel import DenseNetwork
 from lift_xr.models import Model
-from lift_xr.models.backprojection import BackProjection
 from lift_xr.models.base import fitted_parts
-from lift_xr.models.mixture import Mixture
-from lift_xr.models.trust import Trust
+from lift_xr.models.trained import Trained
 from lift_xr.named import under
 
 
 def assemble(
-    given: Given, radiometry: Harmonization, trained: Mapping[str, Any], about: dict[str, Any]
+    given: Given, radiometry: Harmonization, trained: Trained, about: dict[str, Any]
 ) -> Model:
     """Put the fitted value together: arrays in one place, everything else as JSON.
 
@@ -31,12 +27,11 @@ def assemble(
     radiometry
         From the mosaic's values to the cube's; folded into the weights.
     trained
-        From :func:`lift_xr.learn.train_on_sample`.
+        From :func:`lift_xr.learn.learn`.
     about
         What only ``fit`` knows: how it was asked.
     """
-    network: DenseNetwork | Mixture | BackProjection = trained["network"]
-    trust: Trust = trained["trust"]
+    network, trust = trained.network, trained.trust
     if radiometry is not IDENTITY:
         network = network.after(radiometry.gain, radiometry.offset)
         trust = trust.after(radiometry.gain, radiometry.offset)
@@ -45,10 +40,10 @@ def assemble(
     for name in ("wavelength", "fwhm"):
         if name in given.cube.coords:
             arrays[name] = given.cube[name].to_numpy().astype("float64")
-    arrays |= {"srf": given.matrix.to_numpy().astype("float64"), "range": trained["range"]}
+    arrays |= {"srf": given.matrix.to_numpy().astype("float64"), "range": trained.range}
     about = about | told | _of_cube(given.cube) | _of_mosaic(given, radiometry)
     about |= {
-        "history": trained["history"],
+        "history": trained.history,
         "versions": {name: version(name) for name in ("lift-xr", "numpy", "torch")},
     }
     return Model(arrays, json.loads(json.dumps(about)))

@@ -109,7 +109,8 @@ def fit(
         (msi_band, band). None estimates it from the pair, which needs ``msi`` and one grid.
     msi
         The mosaic, needed to harmonize or to estimate the response, and learnt from by ``"sin"``,
-        whose ``about["mosaic"]`` says whether, and if not, why. One acquisition.
+        but for ``consistency="none"``; ``about["mosaic"]`` of the model says whether, and if not,
+        why. One acquisition.
     method
         ``"sin"``, the spectral inversion network with the best training we know: where ``msi``
         lies on one grid with the cube, it learns from the mosaic's own pixels too, with the spectra

@@ -37,8 +37,9 @@ class Kriging:
 
     Notes
     -----
-    With :math:`G` the covariance of the known cells among the 5 x 5 around a pixel, :math:`c` that
-    of the pixel with them, and :math:`\rho` the variance of the noise over that of a cell,
+    With :math:`r` the known cells among the 5 x 5 around a pixel, :math:`G` their covariance and
+    :math:`g` the variance of one, :math:`c` their covariance with the pixel, and :math:`\rho` the
+    variance of the noise over :math:`g`,
 
     .. math:: \hat e = c^T (G + \rho g I)^{-1} r
 
@@ -77,7 +78,7 @@ class Kriging:
         cross, gram = self._covariances
         return np.asarray(_solved(gram, cross, known, [noise])[0])
 
-    def held_out(self, known: Mask, noise: Sequence[float]) -> Array:
+    def weights_without(self, known: Mask, noise: Sequence[float]) -> Array:
         """(noise, cell): how the middle cell is estimated from the 24 others."""
         _, gram = self._covariances
         others = known.copy()
@@ -151,7 +152,7 @@ def held_out(fields: Array, kriging: Sequence[Kriging], noise: Sequence[float]) 
         for field, (each, relative) in enumerate(zip(kriging, noise, strict=True)):
             key = each.reach, relative
             if key not in solved:
-                solved[key] = each.held_out(known, [relative])[0]
+                solved[key] = each.weights_without(known, [relative])[0]
             out[field, members] = values[field, members] @ solved[key]
     return out.reshape(fields.shape)
 
@@ -180,6 +181,6 @@ def errors_held_out(
         counted |= members
         inside, truth = values[:, members], values[:, members, OWN]
         for one, each in enumerate(kriging):
-            estimates = inside @ each.held_out(known, noise).T  # (field, cell, noise)
+            estimates = inside @ each.weights_without(known, noise).T  # (field, cell, noise)
             errors[one] += ((truth[..., None] - estimates) ** 2).sum(axis=1).T
     return errors, (values[:, counted, OWN] ** 2).sum(axis=1), int(counted.sum())

@@ -5,7 +5,6 @@ All that looks at pixels is one task, so that it runs on one worker and one devi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import dask.array as da
@@ -28,7 +27,8 @@ from lift_xr.models import (
     train_over,
 )
 from lift_xr.models.mixture import Mixture
-from lift_xr.models.projection import Obedient, obey_msi, obeying
+from lift_xr.models.projection import Obedient, noise_of, obeying
+from lift_xr.models.trained import Trained
 from lift_xr.models.trust import calibrate
 from lift_xr.progress import bar
 from lift_xr.sample import SPARE, Sample, TooFewDrawn, draw_pixels
@@ -50,7 +50,7 @@ def learn(
     seed: int,
     device: str,
     progress: bool,
-) -> Mapping[str, Any]:
+) -> Trained:
     """Train a method on pixels of a cube, and on the mosaic's where there is an overlay.
 
     Parameters
@@ -67,10 +67,6 @@ def learn(
         How the cube's cells lie over the mosaic's pixels.
     long
         Whether rounds of training take longer, as where the cube is looked at again.
-
-    Returns
-    -------
-    What :func:`train_on_sample` returns.
     """
     beside = given.beside(expect_method(method))
     with bar(f"training {name_of(method)}", total=1, show=progress) as advance:
@@ -91,9 +87,7 @@ def learn(
         )
 
 
-def _on_drawn(
-    pixels: da.Array, *, count: int | None, seed: int, **settings: Any
-) -> Mapping[str, Any]:
+def _on_drawn(pixels: da.Array, *, count: int | None, seed: int, **settings: Any) -> Trained:
     """Train on the pixels drawn; where most are nodata, more is kept in a second draw."""
     try:
         drawn = draw_pixels(pixels, count=count, seed=seed, spare=SPARE)
@@ -123,7 +117,7 @@ def train_on_sample(
     overlay: Overlay | None = None,
     long: bool = False,
     report: Any = None,
-) -> dict[str, Any]:
+) -> Trained:
     """The one task of ``fit``: check the pixels, train on them, make the answer obey the MSI."""
     sample, prior = split(sample, srf.shape[1]) if beside else (sample, None)
     _expect_sample(sample, bands)
@@ -145,18 +139,17 @@ def train_on_sample(
             else (answer, answer, None)
         )
         trust = calibrate(noisy, pairs, seed=seed, overlay=overlay)
-    limits = np.array([sample.pixels.min(), sample.pixels.max()], "float64")
     history |= {"pixels": len(sample.pixels), "valid": sample.valid, "total": sample.total}
-    return {
-        "network": network,
-        "trust": trust,
-        "history": history,
-        "range": limits,
-        "gain": gain,
-        "clearing": pairs.clearing,
-        "learnt": isinstance(learnt, Learnt),
-        "refused": learnt if isinstance(learnt, Refusal) else None,
-    }
+    return Trained(
+        network=network,
+        trust=trust,
+        history=history,
+        range=np.array([sample.pixels.min(), sample.pixels.max()], "float64"),
+        gain=gain,
+        clearing=pairs.clearing,
+        learnt=isinstance(learnt, Learnt),
+        refused=learnt if isinstance(learnt, Refusal) else None,
+    )
 
 
 def _obeying(
@@ -164,7 +157,7 @@ def _obeying(
 ) -> Obedient | DenseNetwork | Mixture:
     """The network made to obey the MSI; a mixture does so by no one gain for all pixels."""
     if isinstance(network, Mixture):
-        return obey_msi(network, pairs, seed=seed)
+        return network.obeying(noise_of(pairs))
     return obeying(network, pairs, seed=seed)
 
 

@@ -38,8 +38,8 @@ class BackProjection:
     srf
         (msi_band, band).
     analysis
-        (component, band): a spectrum's share of each component, of what neither the MSI sees nor
-        noise makes.
+        (component, band): how much of each component a spectrum holds, once what the MSI sees of it
+        and what is noise are taken from it.
     synthesis
         (band, component): back again, without what the MSI would see of it, and no more of it than
         cells held out bear.
@@ -58,12 +58,13 @@ class BackProjection:
     With :math:`x` the network's answer, :math:`P` the footprint, :math:`A` and :math:`S` analysis
     and synthesis and :math:`U` the kriging of :class:`lift_xr.kriging.Kriging`,
 
-    .. math:: x' = x + (I - K R) S U A (h - P x),
+    .. math:: x' = x + (I - K R) S U A (h / q - P x),
 
-    with :math:`K` the gain of :func:`lift_xr.models.projection.obeying`. :math:`I - K R` is part of
-    the synthesis, so what is added is nearly invisible to the MSI and :math:`R x' = R x`, and of
-    the analysis, as the cells were when it was found. A pixel depends on the 25 cells
-    around it, and these on the pixels they see: the halo.
+    with :math:`K` the gain of :func:`lift_xr.models.projection.obeying`, and :math:`q` how many
+    times brighter a cell :math:`h` is than the MSI says, where that is more than noise, else 1.
+    :math:`I - K R` is part of the synthesis, so what is added is nearly invisible to the MSI and
+    :math:`R x' \approx R x`, and of the analysis, as the cells were when it was found. A pixel
+    depends on the 25 cells around it, and these on the pixels they see: the halo.
     """
 
     network: DenseNetwork

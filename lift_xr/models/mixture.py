@@ -233,9 +233,9 @@ class Mixture:
     def obeying(self, noise: npt.NDArray[np.float64]) -> Mixture:
         r"""The mixture whose spectra :math:`x` become :math:`x + K (m - R x)`.
 
-        :math:`K` is the gain that ``projection.obey_msi`` has. Abundances take what they can of
-        the correction, so that they stay those that least squares finds of the spectra; the rest,
-        which no mixture can follow, is added to the spectra. Where a constraint holds the
+        :math:`K` is a gain as ``projection.gain_towards_msi`` finds one. Abundances take what they
+        can of the correction, so that they stay those that least squares finds of the spectra; the
+        rest, which no mixture can follow, is added to the spectra. Where a constraint holds the
         abundances, all of it is.
 
         The errors that decide are those of whole spectra. With those of abundances, as if spectra

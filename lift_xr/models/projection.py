@@ -22,37 +22,6 @@ LEAST = 1e-3  # of the usual variance of a band's error: what has none would not
 SNR = 40.0  # dB; the MSI's noise is not known, and the published simulations take this
 
 
-def obey_msi(network: DenseNetwork | Mixture, pairs: Pairs, *, seed: int) -> DenseNetwork | Mixture:
-    r"""The network followed by the minimum-variance update towards the observed MSI.
-
-    Parameters
-    ----------
-    network
-        In the cube's units on both sides, unclipped. Of a mixture, the abundances are updated.
-    pairs
-        What it was trained on.
-    seed
-        Of the spectra on which its error is measured.
-
-    Notes
-    -----
-    With the network's answer :math:`x` to the MSI pixel :math:`m`, its error's covariance
-    :math:`P` and the MSI's noise :math:`N`,
-
-    .. math:: x' = x + K (m - R x), \quad K = P R^T (R P R^T + N)^{-1},
-
-    the update of a Kalman filter: afterwards :math:`R x' = m` up to the noise, and the correction
-    goes where the network errs most. It is affine in :math:`x` and :math:`m`, so it costs nothing
-    per pixel: :math:`I - K R` multiplies the last layer and :math:`K` joins the direct one.
-
-    P is the network's own error, not the covariance of the scene: a network that already agrees
-    with m should not have m's noise written into every band.
-    """
-    if isinstance(network, Mixture):
-        return network.obeying(noise_of(pairs))
-    return obeying(network, pairs, seed=seed).network
-
-
 @dataclass(frozen=True, eq=False)
 class Obedient:
     """A network that obeys the MSI.
@@ -74,7 +43,7 @@ class Obedient:
 
 
 def obeying(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Obedient:
-    """Make a network obey the MSI, without the noise that it learnt."""
+    """Make a network obey the MSI, see :func:`gain_towards_msi`, and take its noise: `cleared`."""
     gain = gain_towards_msi(network, pairs, seed=seed)
     return cleared(updated(network, pairs.srf, gain), gain, pairs)
 
@@ -115,7 +84,31 @@ def _gain_by_band(pairs: Pairs, *, left: float) -> Array:
 
 
 def gain_towards_msi(network: DenseNetwork, pairs: Pairs, *, seed: int) -> Array:
-    """K of :func:`obey_msi`: (band, msi_band)."""
+    r"""Find the gain of the minimum-variance update towards the observed MSI: (band, msi_band).
+
+    Parameters
+    ----------
+    network
+        In the cube's units on both sides, unclipped.
+    pairs
+        What it was trained on.
+    seed
+        Of the spectra on which its error is measured.
+
+    Notes
+    -----
+    With the network's answer :math:`x` to the MSI pixel :math:`m`, its error's covariance
+    :math:`P` and the MSI's noise :math:`N`,
+
+    .. math:: x' = x + K (m - R x), \quad K = P R^T (R P R^T + N)^{-1},
+
+    the update of a Kalman filter: afterwards :math:`R x' = m` up to the noise, and the correction
+    goes where the network errs most. It is affine in :math:`x` and :math:`m`, so it costs nothing
+    per pixel: :math:`I - K R` multiplies the last layer and :math:`K` joins the direct one.
+
+    P is the network's own error, not the covariance of the scene: a network that already agrees
+    with m should not have m's noise written into every band.
+    """
     errors = _errors_beyond(network, pairs, seed=seed)
     seen = (pairs.srf @ errors) @ errors.T / DRAWN  # R P: of P itself, no more is needed
     return _gain(pairs.srf, seen, noise_of(pairs))
@@ -175,7 +168,7 @@ def noise_of(pairs: Pairs) -> Array:
 
 
 def kalman_gain(srf: Array, covariance: Array, noise: Array) -> Array:
-    """K: (band, msi_band), see :func:`obey_msi`; ``noise`` is the variance in each MSI band."""
+    """K of :func:`gain_towards_msi`: (band, msi_band); ``noise``: the variance in each MSI band."""
     return _gain(srf, srf @ covariance, noise)
 
 

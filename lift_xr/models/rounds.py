@@ -44,9 +44,9 @@ class Learnt:
     Attributes
     ----------
     answer
-        The network.
+        The network of the last round, as it is used and before its noise was taken.
     history
-        Of all rounds.
+        Settings, and losses of all rounds; ``chosen`` is of the last one.
     """
 
     answer: Obedient

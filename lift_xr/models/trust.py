@@ -113,7 +113,8 @@ def calibrate(
     Parameters
     ----------
     network
-        As it will be used, in the cube's units on both sides.
+        In the cube's units on both sides; before the noise that it learnt was taken from its
+        answers, as ``projection.Obedient`` keeps it: that noise is in its errors.
     pairs
         What it was trained on.
     seed

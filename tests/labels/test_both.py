@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,10 @@ from benchmarks import published
 from lift_xr import GridError, agreement, psf
 from lift_xr.agreement import Sight, agreeing, implausible, look
 from lift_xr.footprint import Footprint, Overlay
+from lift_xr.memory import held_by_lifting
+from lift_xr.models.trained import Trained
+from lift_xr.plan import passes_of
+from lift_xr.window import Window
 from tests.scenes import WAVELENGTH, on_grid, shared_scenes
 from tests.strategies import chunks
 
@@ -251,19 +256,51 @@ def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
     monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     errors = {"bands_apart": 0.0, "bands_apart_by_chance": 0.0, "known_cells": 576, "kept": 0.97}
-    known = dict.fromkeys(("gain", "clearing", "refused"))
-    trained = {"network": model().lift.network, "learnt": True} | known
-    sight = Sight(Overlay(Footprint(KERNEL, RATIO), ()), None, {"form": form})
     matrix = SRF.sample(truth()).to_numpy()
+    trained = Trained(
+        network=model().lift.network,
+        trust=model().trust,
+        history={},
+        range=np.array([0.0, 1.0]),
+        gain=np.zeros(matrix.T.shape),
+        clearing=None,
+        learnt=True,
+        refused=None,
+    )
+    sight = Sight(Overlay(Footprint(KERNEL, RATIO), ()), None, {"form": form})
     monkeypatch.setattr(agreement, "agree", lambda *_, **__: (model().lift, errors))
     made, told = agreeing(sight, trained, matrix)
     assert told["consistency"] == "both"
-    assert made["network"] is model().lift
+    assert made.network is model().lift
     errors["kept"] = 0.99
     with pytest.warns(UserWarning, match=r"became 'msi': .* 99\.0% of its squared error remain"):
         made, told = agreeing(sight, trained, matrix)
     assert told["consistency"] == "msi"
     assert made is trained
+
+
+def test_a_cube_of_another_ratio_is_refused_before_anything_is_read() -> None:
+    hsi, msi = pair()
+    coarser = hsi.coarsen(y=2, x=2).mean().assign_attrs(units="1")
+    with pytest.raises(GridError, match=f"is {2 * RATIO} pixels .* and was {RATIO} where"):
+        lift_xr.predict(model(), msi, hsi=coarser)
+
+
+def test_a_block_is_lifted_in_the_memory_that_is_foreseen() -> None:
+    """What numpy asks for: the block lifted, and what lies beside it meanwhile."""
+    edge, ratio, lift = 160, RATIO, model().lift
+    wide = edge + 2 * lift.halo
+    block = np.random.default_rng(0).random((lift.msi_bands, wide, wide), dtype="float32")
+    cells = np.full((lift.bands, -(-wide // ratio), -(-wide // ratio)), 0.3, "float32")
+    beside = Window(cells, ratio, (0, 0))
+    lift(block, "cpu", beside)  # what is kept for the next block is made
+    tracemalloc.start()
+    lift(block, "cpu", beside)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    (first, *_) = passes_of((lift.bands, 3 * edge, 3 * edge), np.dtype("uint16"), shard=edge)
+    told = {"msi_bands": lift.msi_bands, "halo": lift.halo, "prior": lift.prior, "ratio": ratio}
+    assert peak + block.nbytes < held_by_lifting(first, **told).total
 
 
 def test_scenes_that_do_not_belong_together_fall_back_and_say_so() -> None:

@@ -15,7 +15,7 @@ import torch
 from lift_xr import training
 from lift_xr.models import Pairs, Seen, expect_method, train_method
 from lift_xr.models.byhand import ByHand
-from lift_xr.models.projection import kalman_gain, obey_msi
+from lift_xr.models.projection import kalman_gain, obeying
 from lift_xr.models.sin import (
     SinPaperRecipe,
     SinRecipe,
@@ -285,7 +285,7 @@ def test_the_projected_answer_agrees_with_the_msi() -> None:
     network, _ = fit_sin(curved, SinRecipe(steps=10), seed=0, device="cpu", report=None)
     disagreement = [
         np.abs(lift(each, curved.msi) @ curved.srf.T - curved.msi).max()
-        for each in (network, obey_msi(network, curved, seed=0))
+        for each in (network, obeying(network, curved, seed=0).network)
     ]
     noise = np.sqrt((curved.msi**2).mean()) / 100  # 40 dB
     assert disagreement[1] < noise
@@ -295,7 +295,7 @@ def test_the_projected_answer_agrees_with_the_msi() -> None:
 def test_the_projection_leaves_a_perfect_network_alone() -> None:
     flat = pairs(curved=0)
     network, _ = train_method("linear", flat, seed=0, device="cpu")
-    same = obey_msi(network, flat, seed=0)
+    same = obeying(network, flat, seed=0).network
     np.testing.assert_allclose(lift(same, flat.msi), lift(network, flat.msi), atol=1e-4)
 
 
