@@ -152,12 +152,13 @@ class Noted:
     """A mosaic that writes down who reads which window: a shard, or less to look at.
 
     In one line that nobody else's can cut in two. A shard is begun some time before it is read, so
-    that there is something to kill.
+    that there is something to kill. It lies at ``path``, whose files everybody leaves word of.
     """
 
     data: Any
     diary: str
     edge: int
+    path: str
 
     def __getattr__(self, name: str) -> Any:
         """Its shape and dtype, as dask asks for them."""
@@ -183,9 +184,10 @@ class Noted:
 
 def fused(place: Place) -> xr.DataArray:
     """The lifted mosaic, whose tasks keep a diary."""
-    msi = lift_xr.open_scene(place.inputs / "msi.zarr")
+    path = place.inputs / "msi.zarr"
+    msi = lift_xr.open_scene(path)
     noted = da.from_array(
-        Noted(msi.data, str(place.diary), place.shard),
+        Noted(msi.data, str(place.diary), place.shard, str(path)),
         chunks=(-1, place.shard, place.shard),
         name=f"noted-{place.diary.name}",
         meta=np.empty((0, 0, 0), "float32"),

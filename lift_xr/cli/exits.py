@@ -50,6 +50,9 @@ PHRASES = {
     "write_zarr(fused, store, resume=True)": "lift-xr fuse ... --resume",
     "verify(store, shards='all', repair=True)": "lift-xr verify STORE --shards all --repair",
     "verify(store, repair=True)": "lift-xr verify STORE --repair",
+    "look with verify(store, msi=msi, shards='all')": (
+        "look with lift-xr verify STORE --msi MSI --shards all"
+    ),
     "look with verify(store)": "look with lift-xr verify STORE",
     "Look at it with open_scene(store)": "Look at it with lift-xr info STORE",
     "scale_factor or add_offset is given": "--scale-factor or --add-offset is given",

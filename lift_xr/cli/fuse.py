@@ -132,8 +132,7 @@ def fuse(
     if save_model is not None and not overwrite:
         asked = {name: each for name, each in training.items() if name != "device"}
         expect_saved(save_model, out, begun, hsi, msi=msi, **asked)
-    workers = {} if threads is None else {"num_workers": threads}  # else what dask was told
-    with connected(scheduler), dask.config.set(workers):
+    with connected(scheduler), dask.config.set(_workers(threads)):
         fitted = begun or _model(hsi, msi, model, progress=not quiet, **training)
         if save_model is not None and (overwrite or not save_model.exists()):
             fitted.save(save_model)
@@ -286,6 +285,18 @@ def write(
         write_zarr(fused, out, part=part, resume=resume, **settings)
     except WriteFailed as failed:
         raise ShardsFailed(str(failed)) from failed
+
+
+def _workers(threads: int | None) -> dict[str, int]:
+    """Settings of dask for so many threads, or what it was told; say where they are too many."""
+    from lift_xr.io.cores import cores
+    from lift_xr.warn import warn_user
+
+    if threads is None:
+        return {}
+    if threads > (found := cores(threads)):
+        warn_user(f"--threads {threads}: this process may use {found} cores, and uses no more")
+    return {"num_workers": threads}
 
 
 def _plan(

@@ -40,25 +40,31 @@ def expect_same_values(
     One small window is computed; where files of the mosaic were ``edited``, one in each of up to
     ``MANY`` shards, spread over those that are done. Nothing is compared where no shard is done, or
     where the values come from a device that only workers may have; and what cannot be computed is
-    no difference.
+    no difference, after which no more is tried.
     """
     done = _done(blueprint, store)
     for some in np.array_split(done, min(len(done), MANY if edited else 1)) if len(done) else ():
-        _expect_same_in(blueprint, store, some, stop=stop, shared=shared)
+        look = _look(blueprint, store, some)
+        found = 0 if look is None else _differing(blueprint, look, stop=stop, shared=shared)
+        if found is None:
+            return
+        if look is not None and found:
+            raise LayoutError(_refusal(store, _told(look.window, found), edited=edited))
 
 
-def _expect_same_in(
-    blueprint: Blueprint, store: Any, done: np.ndarray, *, stop: threading.Event, shared: bool
-) -> None:
-    look = _look(blueprint, store, done)
-    found = 0 if look is None else _differing(blueprint, look, stop=stop, shared=shared)
-    if look is not None and found:
-        raise LayoutError(
-            f"{store} was begun by another run: {_told(look.window, found)}, though their inputs "
-            "look the same; expected the same arithmetic on the same inputs. Use that, another "
-            "path, or overwrite=True (of parts: remove it) to begin again. If it is the same, the "
-            "store may be damaged: look with verify(store)"
+def _refusal(store: Any, told: str, *, edited: bool) -> str:
+    if edited:
+        return (
+            f"{store} was begun on another mosaic: {told}, and files of the mosaic were written "
+            "anew since; expected the same pixels. Put the mosaic back as it was, use another path,"
+            " or overwrite=True (of parts: remove it) to begin again"
         )
+    return (
+        f"{store} was begun by another run: {told}, though their inputs look the same; expected "
+        "the same arithmetic on the same inputs. Use that, another path, or overwrite=True (of "
+        "parts: remove it) to begin again. If it is the same, the store may be damaged: look with "
+        "verify(store)"
+    )
 
 
 @dataclass
@@ -189,7 +195,10 @@ def _read(target: Target, index: tuple[int, ...], window: Window) -> Any:
         ) from error
 
 
-def _differing(blueprint: Blueprint, look: _Look, *, stop: threading.Event, shared: bool) -> int:
+def _differing(
+    blueprint: Blueprint, look: _Look, *, stop: threading.Event, shared: bool
+) -> int | None:
+    """Count the values of a window that are others than were written; None if none is made."""
     block = _cut(blueprint, look.window)
     return _count_other(block, look.target, look.window, stop=stop, shared=shared)
 
@@ -249,7 +258,7 @@ def _cut(blueprint: Blueprint, window: Window) -> da.Array:
 
 def _count_other(
     block: da.Array, target: Target, window: Window, *, stop: threading.Event, shared: bool
-) -> int:
+) -> int | None:
     """Count the values that differ from those in the store; where tasks of the run would run."""
     counts = block.map_blocks(
         _other,
@@ -260,8 +269,8 @@ def _count_other(
         meta=np.empty((0,) * block.ndim, "int64"),
     )
     (index,) = np.ndindex(counts.numblocks)
-    ended = run_shards(counts, [index], stop=stop, shared=shared)
-    return sum(each.ran.value for each in ended if each.ran is not None)
+    ended = [*run_shards(counts, [index], stop=stop, shared=shared)]
+    return next((each.ran.value for each in ended if each.ran is not None), None)
 
 
 def _other(block: np.ndarray, *, target: Target, window: Window) -> np.ndarray:

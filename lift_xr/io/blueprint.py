@@ -23,6 +23,7 @@ from lift_xr.uncertainty import ERROR
 from lift_xr.unmix import ABUNDANCE
 
 CUBE = "cube"
+TOLD = ("method", "consistency", "harmonize", "constraint", "seed", "model")  # in a history
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,6 @@ def about(blueprint: Blueprint) -> dict[str, Any]:
         "settings": blueprint.settings,
         "provenance": blueprint.provenance,
     }
-
-
-TOLD = ("method", "consistency", "harmonize", "constraint", "seed", "model")  # in a history
 
 
 def history(blueprint: Blueprint) -> str:

@@ -26,11 +26,15 @@ TURN = 0.05  # seconds between two tries of who waits for a core
 PATIENCE = 20  # times a process without a core lets those who wait go first; they may be asleep
 
 
-def cores() -> int:
-    """Count the cores that are ours: dask knows affinity and control groups, SLURM may say less."""
+def cores(asked: int | None = None) -> int:
+    """Count the cores that are ours: dask knows affinity and control groups, SLURM may say less.
+
+    Who has ``asked`` for a number of threads knows better than SLURM's variable, but gets no more
+    than there are.
+    """
     allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    found = int(CPU_COUNT)
-    return min(found, int(allotted)) if allotted.isdecimal() else found
+    wanted = asked or (int(allotted) if allotted.isdecimal() else 0)
+    return min(int(CPU_COUNT), wanted) if wanted else int(CPU_COUNT)
 
 
 class SharedCores:
@@ -43,12 +47,9 @@ class SharedCores:
     folder
         Where the files are, on this machine alone. Where none can be made, or locked, every turn is
         given at once.
-    most
-        Turns that this process takes at once; None is as many as there are names.
     """
 
-    def __init__(self, names: Sequence[int], folder: Path, most: int | None = None) -> None:
-        self._most = len(names) if most is None else most
+    def __init__(self, names: Sequence[int], folder: Path) -> None:
         self._guard = threading.Lock()
         self._held: list[int] = []
         self._waits = False
@@ -86,8 +87,6 @@ class SharedCores:
             self._files, self._cores, self._held = [], [], []
 
     def _taken(self) -> bool:
-        if len(self._held) >= self._most:
-            return False
         if not self._waits and self._yielded < PATIENCE and self._others_wait():
             self._yielded += not self._held
             return False
@@ -121,19 +120,23 @@ def shared_cores() -> SharedCores:
     # A control group may allow fewer than affinity does: then as many as it allows, the same ones.
     names = sorted(bound)[: int(CPU_COUNT)]
     folder = f"lift-xr-cores-{socket.gethostname()}-{os.getuid()}"  # machines may share a TMPDIR
-    return SharedCores(names, Path(tempfile.gettempdir(), folder), most=cores())
+    return SharedCores(names, Path(tempfile.gettempdir(), folder))
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
     """Wait for a core, and hold it meanwhile: for tasks of a cluster, where nobody else counts."""
-    turns = _of_this_process()
+    with _first:  # a worker's threads begin together
+        turns = _of_this_process()
     while not turns.take():
         time.sleep(TURN)
     try:
         yield
     finally:
         turns.give()
+
+
+_first = threading.Lock()
 
 
 @lru_cache(maxsize=1)

@@ -5,8 +5,8 @@ large to be read for that. Where it lies in files, their sizes and times are kno
 that was written anew at its place may hold other pixels that nobody compares. A copy at another
 place is the same mosaic; of object stores, and of what lies in memory, nothing is known.
 
-What was seen lies beside the record as objects of no content but their names, until the store is
-complete: nothing of a finished store depends on when its inputs were written.
+What was seen lies beside the rows of the record, as objects that say all by their names, until the
+store is complete: nothing of a finished store depends on when its inputs were written.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import dask.array as da
@@ -32,9 +34,11 @@ from lift_xr.io.record import RECORD
 from lift_xr.io.store import local_path
 from lift_xr.warn import warn_user
 
-SEEN = f"{RECORD}/inputs"
+SEEN = f"{RECORD}/0/inputs"
 NAMED = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{16})")
-MOST = 10_000  # files that are looked at one by one; of a folder of more, the folders in it
+MOST = 1000  # files that are looked at one by one: parts are many, and their file systems shared
+TRIES = 3  # to leave word: who completes the store takes what is half written for debris
+VIRTUAL = ".vrt"
 DERIVED = (".aux.xml", ".ovr")  # what viewers leave beside a raster
 
 
@@ -55,17 +59,18 @@ class Inputs:
         self.warned = False
 
     def leave_word(self) -> None:
-        """Tell others who take part in the run, now or later, of the files as they are."""
+        """Tell others who take part in the run, now or later, of the files as this one saw them."""
         target = as_store(self.store)
         for place, state in sorted(self.seen - _known(target)):
-            content = default_buffer_prototype().buffer.from_bytes(b"seen\n")
-            sync(target.set(f"{SEEN}/{place}.{state}", content))
+            _set(target, f"{SEEN}/{place}.{state}", b"seen\n")
+
+    def differ(self) -> bool:
+        """Whether others have seen files otherwise than this one has."""
+        return _differ(_known(as_store(self.store)), dict(self.seen))
 
     def are_edited(self) -> bool:
-        """Whether files were written anew, since anybody has left word or since this one saw."""
-        now = dict(_states(self.data))
-        seen = self.seen | _known(as_store(self.store))
-        return any(now.get(place, state) != state for place, state in seen)
+        """Whether files were written anew since anybody saw them; looks at them again."""
+        return _differ(self.seen | _known(as_store(self.store)), dict(_states(self.data)))
 
     def warn(self) -> None:
         """Tell the user, once, what is known of files that were edited and what is not."""
@@ -73,10 +78,10 @@ class Inputs:
             return
         self.warned = True
         warn_user(
-            f"files of the mosaic were written anew since {self.store} was begun. The pixels that "
-            "were compared are as they were; others may not be, and shards of both may stand side "
-            "by side. If the mosaic was edited, begin again at another path; to be sure that it "
-            'was not, use verify(store, msi=msi, shards="all") once the store is complete'
+            f"files of the mosaic were written anew since {self.store} was begun. Shards of both "
+            "may stand side by side: no more than a few pixels are compared. If the mosaic was "
+            "edited, begin again at another path; to be sure that it was not, look with "
+            "verify(store, msi=msi, shards='all') once the store is complete"
         )
 
 
@@ -109,7 +114,7 @@ def _state(path: str) -> str:
     for each in sorted(_below(path) if os.path.isdir(path) else _of_raster(path)):
         with suppress(OSError):  # gone in the meantime: then its folder has another time
             found = os.stat(each)
-            size = 0 if os.path.isdir(each) else found.st_size
+            size = 0 if S_ISDIR(found.st_mode) else found.st_size
             told.append(f"{os.path.relpath(each, path)} {size} {found.st_mtime_ns}")
     return _digest("\n".join(told))
 
@@ -122,12 +127,29 @@ def _below(folder: str) -> list[str]:
     return folders + files if len(files) <= MOST else folders
 
 
-def _of_raster(path: str) -> Iterator[str]:
-    """Name the files of a raster: of a virtual one, those that it is made of."""
-    files = [path]
-    with suppress(rasterio.errors.RasterioIOError), rasterio.open(path) as opened:
-        files += opened.files
-    return (each for each in {*files} if not each.endswith(DERIVED))
+def _of_raster(path: str) -> set[str]:
+    """Name the files of a raster: of a virtual one, the first that it is made of, however deep."""
+    found: set[str] = set()
+    left = [path]
+    while left and len(found) < MOST:
+        each = left.pop()
+        found.add(each)
+        if each.lower().endswith(VIRTUAL):
+            left += [inner for inner in _made_of(each) if inner not in found]
+    return found
+
+
+def _made_of(path: str) -> list[str]:
+    """List the files that GDAL opens for a virtual raster."""
+    with suppress(rasterio.errors.RasterioIOError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path) as opened:
+            return [each for each in opened.files if not each.endswith(DERIVED)]
+    return []
+
+
+def _differ(seen: Iterable[tuple[str, str]], now: Mapping[str, str]) -> bool:
+    return any(now.get(place, state) != state for place, state in seen)
 
 
 def _known(target: Store) -> frozenset[tuple[str, str]]:
@@ -138,6 +160,16 @@ def _known(target: Store) -> frozenset[tuple[str, str]]:
 
     found = map(NAMED.fullmatch, sync(collect()) if target.supports_listing else [])
     return frozenset((each[1], each[2]) for each in found if each)
+
+
+def _set(target: Store, key: str, content: bytes) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            sync(target.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+            return
+        except FileNotFoundError:
+            if attempt == TRIES:
+                raise
 
 
 def _digest(text: str) -> str:

@@ -114,7 +114,7 @@ def engine_for(
 ) -> Iterator[Engine]:
     """Find out where tasks run, and make ready to run them there.
 
-    No more run on a machine than it has cores, whatever dask or a cluster was told.
+    Of one run, no more are at work on a machine than it has cores, whatever dask was told.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def engine_for(
         return
     settle()  # before the threads below ask for memory
     get = get_scheduler() or dask.threaded.get
-    workers = min(dask.config.get("num_workers", None) or cores(), cores())
+    workers = cores(dask.config.get("num_workers", None))
     with ExitStack() as pools:
         turns = shared_cores() if shared else None
         if turns is not None:

@@ -96,11 +96,12 @@ def fill(
     with stop_when_told() as stop:
         lost = forget_lost(store, blueprint.passes)
         inputs = Inputs(blueprint.scene.data, store)
-        inputs.leave_word()
-        edited = inputs.are_edited()
-        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1, edited=edited)
+        edited = inputs.differ()
         if edited:
             inputs.warn()
+        expect_same_values(blueprint, store, stop=stop, shared=part[1] > 1, edited=edited)
+        if blueprint.passes:
+            inputs.leave_word()
         others = Neighbours(blueprint, store, part, stop)
         for share in (part, WHOLE):  # what is lost meanwhile, whoever is left writes again, once
             if not _fill_passes(blueprint, store, share, others, log, progress):

@@ -154,7 +154,7 @@ class _Workers:
             workers = len(known) or 1
         if threads is None:
             have = max((each["nthreads"] for each in known), default=0)
-            threads = have or min(dask.config.get("num_workers", None) or cores(), cores())
+            threads = have or cores(dask.config.get("num_workers", None))
         limit: float = _bytes(memory) if memory is not None else inf
         if memory is None and known:
             limit = min(each["memory_limit"] or inf for each in known)

@@ -15,7 +15,8 @@ import xarray as xr
 from lift_xr.decode import PACKING
 from lift_xr.errors import LayoutError
 from lift_xr.io.blueprint import Blueprint, expect_same_run
-from lift_xr.io.create import clear, create
+from lift_xr.io.create import as_store, clear, create
+from lift_xr.io.edited import remove_word
 from lift_xr.io.embed import model_of
 from lift_xr.io.fill import OthersLost, fill, is_complete
 from lift_xr.io.geozarr import without_conventions
@@ -49,8 +50,8 @@ def write_zarr(
 ) -> Any:
     """Compute a scene and write it, one task a shard, with overviews and quality flags.
 
-    On no machine do more tasks run at once than it has cores, however many threads dask or the
-    workers of a cluster have; each task is one thread.
+    Of one run, no more tasks are at work on a machine than it has cores, however many threads dask
+    or the workers of a cluster have; each task is one thread.
 
     Parameters
     ----------
@@ -160,6 +161,8 @@ def write_zarr(
             fill(blueprint, store, part=share, log=log, progress=progress)
         if lost is not None:
             raise lost
+    else:  # whoever was killed as another completed the store may have left word in it
+        remove_word(as_store(store))
     return store
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import accumulate
 from pathlib import Path
 
@@ -29,8 +30,11 @@ def test_threads_are_as_many_as_cores(monkeypatch):
     assert cores.cores() == 8
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
     assert cores.cores() == 4
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
-    assert cores.cores() == 8
+    assert cores.cores(6) == 6  # who asks knows better than SLURM's variable
+    assert cores.cores(16) == 8
+    for allotted in ("64", "0"):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", allotted)
+        assert cores.cores() == 8
 
 
 def test_no_core_is_taken_twice_and_none_is_idle(tmp_path):
@@ -122,6 +126,27 @@ def work(block: np.ndarray, *, diary: str) -> np.ndarray:
     return block
 
 
+def test_threads_of_a_worker_that_begin_together_share_one_set_of_locks(monkeypatch, tmp_path):
+    made = []
+
+    def slow() -> SharedCores:
+        time.sleep(0.05)
+        made.append(SharedCores([0, 1], tmp_path))
+        return made[-1]
+
+    monkeypatch.setattr(cores, "shared_cores", slow)
+    cores._of_this_process.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        wait([pool.submit(hold_a_core) for _ in range(8)])
+    cores._of_this_process.cache_clear()
+    assert len(made) == 1
+
+
+def hold_a_core() -> None:
+    with cores.one_core():
+        time.sleep(0.001)
+
+
 def noted(diary: Path) -> xr.DataArray:
     """A scene of eight shards that are written down as they are computed."""
     values = np.random.default_rng(0).random((2, 160, 20), dtype="float32")
@@ -170,7 +195,7 @@ def test_workers_on_one_machine_never_work_on_more_shards_than_it_has_cores(tmp_
 
 
 def test_threads_of_a_process_are_never_more_than_cores(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "cores", lambda: 2)
+    monkeypatch.setattr(cores, "CPU_COUNT", 2)
     with dask.config.set(scheduler="threads", num_workers=8):
         write_zarr(noted(tmp_path / "diary"), tmp_path / "s.zarr", shard=20)
     assert busiest(tmp_path / "diary") == 2
