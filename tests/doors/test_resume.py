@@ -705,6 +705,12 @@ def test_other_arithmetic_on_the_same_pixels_is_another_run(tmp_path, dtype):
     assert files_of(store) == files_of(expected)
 
 
+@pytest.fixture
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For parts inside a part, which would wait for the core that it holds."""
+    monkeypatch.setattr(engines, "shared_cores", lambda: None)
+
+
 def begun_by(lazy: xr.DataArray, other: Any) -> xr.DataArray:
     """A scene of which another process writes its part before this one has written a shard."""
     told = [other]
@@ -718,6 +724,7 @@ def begun_by(lazy: xr.DataArray, other: Any) -> xr.DataArray:
     return lazy.copy(data=data)
 
 
+@pytest.mark.usefixtures("no_turns")
 @pytest.mark.parametrize("other", [2, 4])
 def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(tmp_path, other):
     store, lazy = tmp_path / "s.zarr", scene()
@@ -740,8 +747,8 @@ def test_parts_of_other_arithmetic_that_begin_together_do_not_complete_a_store(t
             write_zarr(lazy * np.float32(0.6), store, shard=SHARD, part=(i, 4))
 
 
-def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "shared_cores", lambda: None)  # no turns: each waits for another
+@pytest.mark.usefixtures("no_turns")
+def test_a_part_whose_neighbours_are_like_it_hears_of_those_that_are_not(tmp_path):
     store, lazy, diary = tmp_path / "s.zarr", scene(), tmp_path / "diary"
 
     def write_others() -> None:
@@ -808,6 +815,7 @@ def test_the_later_of_two_neighbours_sees_the_other_however_long_it_shows_no_dat
         write_zarr(lazy, store, shard=SHARD, part=(6, 10))
 
 
+@pytest.mark.usefixtures("no_turns")
 @pytest.mark.parametrize(("n", "blank", "other"), [(5, [2, 4], 3), (10, [2, 3, 4], 5)])
 def test_parts_of_other_arithmetic_see_each_other_past_parts_of_nodata(tmp_path, n, blank, other):
     store, begun = tmp_path / "s.zarr", scene()
