@@ -166,8 +166,8 @@ def fit(
     -----
     UserWarning
         For ``"both"``, where the cells of the cube do not predict one another through the point
-        spread any better than the network does: the model is one of ``"msi"`` then, and its
-        ``about["agreement"]`` says why.
+        spread any better than the network does: the model is one of ``"msi"`` then, trained as long
+        as one of ``"both"``, and its ``about["agreement"]`` says why.
 
     Notes
     -----

@@ -42,7 +42,8 @@ def score(
     ratio
         HSI pixel size over MSI pixel size, for ``ergas``.
     data_range
-        As in ``psnr``. Without it, the reference is read twice, for its peak first; either way few
+        As in ``psnr``: each band's own peak where it is not given, where ``lift-xr score`` takes 1
+        for reflectance. Without it, the reference is read twice, for its peak first; either way few
         blocks are in memory at once, whatever the size of the cubes. ``"sewar"`` expects cubes in
         0-1.
     variant
