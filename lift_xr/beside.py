@@ -31,7 +31,8 @@ def prior_of(
     SpectralError
         A cube without the model's bands.
     GridError
-        Cells that are not whole numbers of the mosaic's pixels, or that lie elsewhere.
+        Cells that are not whole numbers of the mosaic's pixels, or that lie elsewhere, or that are
+        of another size than the model learnt to look at.
     """
     if model.prior is None:
         return None

@@ -25,12 +25,12 @@ import dask.array as da
 import rasterio
 import zarr
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync  # nothing public calls a store's methods from plain code
 
 from lift_xr.io.create import as_store
-from lift_xr.io.place import innermost, sources
+from lift_xr.io.place import innermost, raster_path, sources
 from lift_xr.io.record import RECORD
+from lift_xr.io.seal import write_file
 from lift_xr.io.store import local_path
 from lift_xr.warn import warn_user
 
@@ -103,9 +103,8 @@ def _path_of(source: Any) -> str | None:
     if isinstance(source, zarr.Array):
         root = local_path(source.store)
         return None if root is None else str(root / source.path)
-    (path, *_) = getattr(getattr(source, "manager", None), "_args", [None])
-    path = getattr(source, "path", path)
-    return os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    path = getattr(source, "path", None)
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else raster_path(source)
 
 
 def _state(path: str) -> str:
@@ -165,7 +164,7 @@ def _known(target: Store) -> frozenset[tuple[str, str]]:
 def _set(target: Store, key: str, content: bytes) -> None:
     for attempt in range(1, TRIES + 1):
         try:
-            sync(target.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+            write_file(target, key, content)
             return
         except FileNotFoundError:
             if attempt == TRIES:

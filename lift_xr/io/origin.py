@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from lift_xr.errors import LayoutError
 from lift_xr.io.lazy import Decoded, blocks_of, source_of
-from lift_xr.io.place import fingerprint
+from lift_xr.io.place import fingerprint, innermost, raster_path
 from lift_xr.io.store import GREATEST_CHUNK, GREATEST_EDGE, local_path
 from lift_xr.packing import decode_block
 
@@ -218,9 +218,8 @@ def _raster_of(data: da.Array, name: str) -> Raster | None:
     layer = data.dask.layers.get(f"original-{name}", {})
     for task in layer.values():
         source = getattr(task, "value", task)
-        while hasattr(source, "array"):
-            source = source.array
-        (path, *_) = getattr(getattr(source, "manager", None), "_args", [None])
-        if isinstance(path, str | Path) and getattr(source, "vrt_params", None) is None:
-            return Raster.of(str(path))
+        source = innermost(source)
+        path = raster_path(source)
+        if path is not None and getattr(source, "vrt_params", None) is None:
+            return Raster.of(path)
     return None

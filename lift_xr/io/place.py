@@ -238,6 +238,12 @@ def innermost(source: Any) -> Any:
     return getattr(source, "_array", source)
 
 
+def raster_path(source: Any) -> str | None:
+    """Find the file behind an array that rioxarray opened, once it is unwrapped."""
+    (path, *_) = getattr(getattr(source, "manager", None), "_args", [None])
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else None
+
+
 def sources(data: da.Array) -> Iterator[Any]:
     """Yield the arrays that all blocks of a layer are cut from."""
     for layer in data.dask.layers.values():

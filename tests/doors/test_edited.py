@@ -161,11 +161,13 @@ def test_word_is_left_though_another_takes_it_for_debris(mosaic, tmp_path, monke
 
 
 def test_a_copy_at_another_place_is_the_same_mosaic(mosaic, tmp_path):
+    expected = whole(mosaic, tmp_path / "whole.zarr")
     part(mosaic, tmp_path / "s.zarr", 2)
     other = Path(shutil.copy(mosaic, tmp_path / "copy.tif"))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "files of the mosaic")
         part(other, tmp_path / "s.zarr", 1)
+    assert files_of(tmp_path / "s.zarr") == expected
 
 
 def state_of(path: Path) -> frozenset[tuple[str, str]]:
