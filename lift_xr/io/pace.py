@@ -65,7 +65,7 @@ class Pace:
 
 
 def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | None:
-    """Tell how tasks ended lately; None of fewer than two bursts, as of fewer than two tasks.
+    """Tell how tasks ended lately; None of fewer than two, or of a burst begun nobody knows when.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | N
     known = begun is not None and begun <= moments[0]  # else by another clock, or made again
     first = moments[0] - begun if known and begun is not None else 0.0
     pause = min(LONGEST, max(SHORTEST, PAUSE * first)) if known else LONGEST
+    if len(moments) > 1 and _one_burst(moments, first):
+        return Pace(first, _last(moments, len(moments), pause, first), pause)
     spells = list(_spells(moments, pause))
     gaps = _recent(_telling(spells))
     tasks, seconds = sum(each for each, _ in gaps), sum(each for _, each in gaps)
@@ -89,6 +91,14 @@ def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | N
     if (faster := _faster(spells, tasks / seconds)) is not None:
         burst, period = faster
     return Pace(period, _last(moments, burst, pause, period), pause)
+
+
+def _one_burst(moments: Sequence[float], first: float) -> bool:
+    """Whether all tasks began with the first, and ended with it or soon after.
+
+    A first one that took longer than any gap may be had waited: that tells nothing.
+    """
+    return first <= SHORTEST and moments[-1] - moments[0] < first / APART
 
 
 def _spells(moments: Sequence[float], pause: float) -> Iterator[Spell]:

@@ -38,8 +38,8 @@ class Status:
         were tried and given up; to resume tries them again. They are not among those left.
     rate
         Tasks a second, lately, without the pauses between. None where it cannot be told: of fewer
-        than two tasks, or of one burst of them, and of stores that do not know when an object was
-        written, such as those in memory.
+        than two tasks, and of stores that do not know when an object was written, such as those in
+        memory. Of the first tasks, which threads end together: as if they were one round of many.
     eta
         Seconds until all are done if they go on to end as they did lately; None where that is not
         known. Where nobody is at work, and not for a break of minutes: if somebody began now.

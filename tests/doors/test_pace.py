@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -72,7 +72,9 @@ def run(
 
     first = ends(tasks, threads, begin)
     if not killed:
-        return Run(first, first[2 * threads - 1], task)
+        # Before, a task that began late and a burst of several look alike.
+        clear = bisect_left(first, 1.4 * first[0])
+        return Run(first, first[max(2 * threads - 1, clear)], task)
     again = resumed_with or threads
     rest = ends(tasks - killed, again, first[killed - 1] + paused)
     return Run(first[:killed] + rest, rest[min(again, len(rest)) - 1], task)
@@ -138,11 +140,21 @@ def test_a_handful_of_tasks_one_by_one_tells_the_rate():
     assert pace.seconds_for(3, idle=5 * HOUR) == pytest.approx(30)  # nobody at work
 
 
-def test_one_burst_or_less_tells_nothing():
+def test_one_burst_that_nobody_knows_the_begin_of_tells_nothing():
     assert pace_of([]) is None
     assert pace_of([7.0]) is None
     assert pace_of([7.0] * 64) is None
     assert pace_of([7.0, 7.0 + 9 * HOUR]) is None
+    assert pace_of([7.0], begun=0.0) is None
+
+
+@pytest.mark.parametrize("threads", [2, 8, 64])
+def test_a_first_burst_is_no_pace_but_a_round(threads):
+    ended = [12.0 + 2.0 * task / threads for task in range(threads)]
+    pace = pace_of(ended, begun=0.0)
+    assert pace is not None
+    assert pace.rate == pytest.approx(threads / 12)
+    assert pace.seconds_for(10 * threads) == pytest.approx(120, rel=0.05)
 
 
 def test_a_break_of_half_an_hour_is_told_by_what_the_first_task_took():
