@@ -50,7 +50,8 @@ fix: $(VENV)/tools
 bench: $(VENV)/tools
 	$(BIN)/python benchmarks/kernel.py
 	$(BIN)/python benchmarks/houston.py --shards 8
-	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/lifting.py
+	$(BIN)/python benchmarks/scaling.py --shard 640 --edge 4 --keep sample --times 1 4 16
 	$(BIN)/python benchmarks/against_published.py
 	$(BIN)/python benchmarks/against_published.py --method sin --seeds 1
 	$(BIN)/python benchmarks/wald.py sin-paper sin sin+both linear bicubic oracle --quick

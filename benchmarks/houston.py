@@ -55,6 +55,7 @@ def main() -> None:
         print(f"{job.scene()}\n{job.first_pass.tasks} shards, {job.threads} threads\n", flush=True)
         fit(job, chosen.cells or (None if chosen.full else CELLS))
         if chosen.full:
+            _note(job, "plan", **alone(foreseen, job))
             _note(job, "fuse", **alone(fuse_all, job))
             report_full(job)
         else:
@@ -105,11 +106,16 @@ def some(job: Job, shards: int) -> tuple[int, int, list[Index]]:
 
 
 def foreseen(job: Job) -> dict[str, float]:
-    """What ``lift_xr.plan`` says of all shards: MiB that the process holds at most, and files."""
+    """What ``lift_xr.plan`` says of all shards, after it has done one."""
     with job.in_threads():
         model = lift_xr.load_model(job.model)
-        told = lift_xr.plan(job.msi(), model, shard=job.shard, probe=False, device="cpu")
-    return {"planned_mib": told.peak_memory / 2**20, "files": told.files}
+        told = lift_xr.plan(job.msi(), model, shard=job.shard, device="cpu")
+    return {
+        "planned_mib": told.peak_memory / 2**20,
+        "planned_s": told.seconds or float("nan"),
+        "planned_gb": told.output_bytes / GIGA,
+        "files": told.files,
+    }
 
 
 def report_part(job: Job, found: dict[str, Any]) -> None:
@@ -146,7 +152,8 @@ def report_part(job: Job, found: dict[str, Any]) -> None:
     print(
         f"\nAll {job.first_pass.tasks} shards, by area: {times * wall / 3600:.2f} h of wall time, "
         f"{times * cpu / 3600:.2f} h of CPU time, {times * size / GIGA:.0f} GB, "
-        f"up to {found['files']} files"
+        f"up to {found['files']} files; plan says {found['planned_s'] / 3600:.2f} h and "
+        f"{found['planned_gb']:.0f} GB"
     )
 
 
@@ -160,10 +167,12 @@ def report_full(job: Job) -> None:
     runs = [*ended, *killed.values()]
     wall, cpu = (sum(run[name] for run in runs) for name in ("wall_s", "cpu_s"))
     gone = [line for line in log.values() if not _shard_file(job, line).exists()]
+    planned = median(line["planned_s"] for line in _notes(job) if line["step"] == "plan")
     table(
         {
             "attempts": f"{len(runs)}",
             "wall, s": f"{wall:.0f}",
+            "wall, s, as plan says": f"{planned:.0f}",
             "CPU, s": f"{cpu:.0f}",
             "Mpx/s": f"{job.megapixels / wall:.3f}",
             "CPU s per Mpx": f"{cpu / job.megapixels:.3f}",

@@ -17,6 +17,7 @@ from lift_xr.models import Model, MorphRecipe, expect_method, name_of
 from lift_xr.mosaic import prepare
 from lift_xr.pair import Pair, matched
 from lift_xr.scene import BLOCK, BadBands, expect_msi
+from lift_xr.workers import expect_worker, find_client
 
 
 def fuse(
@@ -158,6 +159,9 @@ def fit(
         Wavelengths, units, response or pixel values that cannot be used.
     GridError
         Grids that do not meet where the method needs them to.
+    LayoutError
+        A cluster that has no worker for ten minutes, or what dask's setting
+        ``lift_xr.wait-for-workers`` says.
     ValueError
         An unknown method, consistency or device; ``"both"`` without ``msi``, or of a published
         baseline.
@@ -192,6 +196,7 @@ def fit(
     if both:
         given.expect_aligned()
     given.expect_bands(chosen, name)
+    expect_worker(find_client())
     learns = projected and bool(chosen.training)
     pair = Pair.of(given, harmonize, learns=learns, agrees=both, psf=kernel)
     trained = learn(

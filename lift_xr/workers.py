@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 
 import dask
 from dask.delayed import Delayed
+from dask.utils import parse_timedelta
 
 from lift_xr.device import DEVICES, find_device
+from lift_xr.errors import LayoutError
 
 Result = TypeVar("Result")
 Report = Callable[[int, int, float], None]
 
 LARGE = 1_000_000  # bytes
+WAIT = "lift_xr.wait-for-workers"  # a setting of dask's: how long to wait for the first
 
 
 def run_as_one_task(
@@ -57,6 +60,27 @@ def find_client() -> Any | None:
         return default_client()
     except ValueError:
         return None
+
+
+def expect_worker(client: Any | None) -> None:
+    """Wait for the first worker of a cluster, if there is one, but not for ever.
+
+    Raises
+    ------
+    LayoutError
+        None came within ten minutes, or what dask's setting ``lift_xr.wait-for-workers`` says.
+    """
+    if client is None:
+        return
+    patience = parse_timedelta(dask.config.get(WAIT, "10 minutes"))
+    try:
+        client.wait_for_workers(1, timeout=patience)
+    except TimeoutError as error:
+        raise LayoutError(
+            f"the cluster at {client.scheduler.address} had no worker for {patience:g} s; expected "
+            "one, to train or to lift. Start workers, e.g. cluster.scale(4); or, while they stand "
+            f"in a batch queue, wait longer with dask.config.set({{'{WAIT}': '6 hours'}})"
+        ) from error
 
 
 def expect_device(device: str) -> None:

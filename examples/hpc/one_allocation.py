@@ -24,7 +24,7 @@ import lift_xr
 
 SHARD = int(os.environ.get("SHARD", "1280"))
 MARGIN = 300  # seconds left for the shards in hand when time runs out
-INTERRUPTED, FAILED = 75, 3  # exit codes, as of lift-xr
+WRONG, FAILED, INTERRUPTED = 2, 3, 75  # exit codes, as of lift-xr
 NO_END = (
     "SLURM_JOB_END_TIME is not set; expected when the job ends, to stop before. At its time limit "
     "SLURM kills it with shards in hand, and it is not requeued. Submit it again to go on"
@@ -34,6 +34,8 @@ NO_END = (
 def main(msi: str, model: str, store: str) -> None:
     """Write the store, or as much of it as there is time for."""
     with cluster() as runner, Client(runner) as client:
+        # Until write_zarr listens to it; without that it would end this process without a word.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         client.wait_for_workers(runner.n_workers, timeout=600)
         stop_before(os.environ.get("SLURM_JOB_END_TIME"))
         name = f"lift-xr-{os.environ['SLURM_JOB_ID']}"
@@ -60,8 +62,13 @@ def stop_before(end: str | None) -> None:
     if end is None:
         print(NO_END, file=sys.stderr)
         return
-    seconds = max(0.0, float(end) - time.time() - MARGIN)
-    alarm = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    left = float(end) - time.time()
+    if left < MARGIN:
+        raise TimeoutError(
+            f"the job ends in {left:.0f} s; expected more than the {MARGIN} that are kept for the "
+            "shards in hand. Submit it with a longer --time"
+        )
+    alarm = threading.Timer(left - MARGIN, os.kill, (os.getpid(), signal.SIGTERM))
     alarm.daemon = True
     alarm.start()
 
@@ -80,6 +87,9 @@ def ended(*given: str) -> int:
     except lift_xr.WriteFailed as error:
         print(error, file=sys.stderr)
         return FAILED
+    except (lift_xr.LayoutError, lift_xr.GridError, lift_xr.SpectralError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # TimeoutError is an OSError
+        return WRONG
     return 0
 
 

@@ -82,7 +82,7 @@ def progress(store: str) -> Table:
         table.add_row("stopped", found.differs)
     if found.total:
         table.add_row(
-            "shards", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left"
+            "tasks", f"{found.done:,} of {found.total:,} done{failing}, {found.left:,} left"
         )
     for level, index in found.failed[:NAMED]:
         table.add_row("failing", f"level {level} {index}")

@@ -90,7 +90,8 @@ class Interrupted(click.ClickException):
         """Print ``lift-xr: interrupted: message``."""
         # What zarr's threads were reading is given up; asyncio would log that as the process ends.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        click.echo(f"lift-xr: {click.style('interrupted', fg='yellow')}: {self.message}", err=True)
+        said = _for_the_shell(self.message)
+        click.echo(f"lift-xr: {click.style('interrupted', fg='yellow')}: {said}", err=True)
 
 
 class ShardsFailed(click.ClickException):

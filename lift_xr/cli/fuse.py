@@ -9,7 +9,7 @@ import click
 
 from lift_xr.cli import options
 from lift_xr.cli.begun import expect_same_model, expect_saved
-from lift_xr.cli.exits import ShardsFailed, leaving
+from lift_xr.cli.exits import Interrupted, ShardsFailed, leaving
 from lift_xr.cli.fit import expect_method_of, train
 from lift_xr.cli.msi import Msi
 from lift_xr.cli.places import expect_apart, expect_model_place
@@ -280,11 +280,14 @@ def write(
 ) -> None:
     """Write the store; some shards that failed are an exit code of their own."""
     from lift_xr.io import WriteFailed, write_zarr
+    from lift_xr.io.engines import ClusterGone
 
     try:
         write_zarr(fused, out, part=part, resume=resume, **settings)
     except WriteFailed as failed:
         raise ShardsFailed(str(failed)) from failed
+    except ClusterGone as gone:
+        raise Interrupted(str(gone)) from gone
 
 
 def _workers(threads: int | None) -> dict[str, int]:

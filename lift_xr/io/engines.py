@@ -37,6 +37,10 @@ Graph = dict[Any, Any]
 Done = Callable[[Index], bool]  # whether a task is done already
 
 
+class ClusterGone(ConnectionError):
+    """The scheduler that had the tasks of a run ended, or nobody reaches it any more."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """What one task cost, as the process says that ran it.
@@ -319,6 +323,7 @@ class _Cluster:
 
     def start(self, index: Index) -> None:
         if self.futures[index].status in ("error", "cancelled", "lost"):
+            self._expect_there()
             self._submit_again(index)
         self.futures[index].add_done_callback(partial(self._tell, index))
 
@@ -326,11 +331,21 @@ class _Cluster:
         return [self._fetched(each) for each in _drained(self.finished, seconds)]
 
     def abandon(self) -> Collection[Index]:
+        self._expect_there()
         begun = {key for keys in self.client.processing().values() for key in keys}
         idle = [index for index, each in self.futures.items() if each.key not in begun]
         idle = [index for index in idle if not self.futures[index].done()]
         self.client.cancel([self.futures[index] for index in idle])
         return idle
+
+    def _expect_there(self) -> None:
+        """Raise where the client has given up its scheduler, which it does after half a minute."""
+        if self.client.status in ("closing", "closed"):
+            raise ClusterGone(
+                "the cluster that lifted the scene is gone; expected its scheduler to stay until "
+                "all is written. What is written stays: start a cluster again, and finish with "
+                "write_zarr(fused, store, resume=True)"
+            )
 
     def _fetched(self, finished: Finished) -> Finished:
         """Fetch what a task returned, and let go of it.

@@ -20,6 +20,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.io import seal
 from lift_xr.io.alike import Neighbours, expect_same_values
 from lift_xr.io.blueprint import Blueprint
+from lift_xr.io.clipping import SOON, warn_of_clipping, warn_soon_of_clipping
 from lift_xr.io.compute import TRIES, run_shards
 from lift_xr.io.create import as_store, remove_debris
 from lift_xr.io.edited import Inputs, remove_word
@@ -41,11 +42,9 @@ from lift_xr.io.shards import (
 from lift_xr.io.store import place_beside
 from lift_xr.plan import Layout, Pass
 from lift_xr.progress import bar
-from lift_xr.warn import warn_user
 from lift_xr.windows import spans_of, windows
 
 WHOLE = (1, 1)  # the only part of a run
-CLIPPED_TOLERATED = 0.01
 NAMED = 5  # failed shards that a message names
 FINISHES = 3  # tries: another process may be finishing the same store
 
@@ -130,7 +129,7 @@ def _complete(blueprint: Blueprint, store: Any, inputs: Inputs) -> None:
         remove_word(as_store(store))
     else:
         finalize(store, blueprint.run)
-    _warn_of_clipping(blueprint, store)
+    warn_of_clipping(blueprint, store)
 
 
 def finalize(store: Any, run: str) -> None:
@@ -215,6 +214,8 @@ def _fill_pass(
             advance(done)
             if finished.error is None and done in early:
                 others.expect_same_values()
+            if finished.error is None and done == SOON < len(todo) and number == 0:
+                warn_soon_of_clipping(blueprint, store)
     if others.stop.is_set() and done < len(todo):
         left = len(todo) - done
         raise Interrupted(
@@ -331,17 +332,3 @@ def _write_failed(
     )
     error.__cause__ = next(iter(failed.values()))
     return error
-
-
-def _warn_of_clipping(blueprint: Blueprint, store: Any) -> None:
-    firsts = blueprint.passes[:1]  # none, of a recipe that copies no pixel
-    clipped = sum(read_progress(store, each).clipped for each in firsts)
-    packing, size = blueprint.packing, blueprint.scene.size
-    if clipped > CLIPPED_TOLERATED * size:
-        low, high = packing.limits
-        warn_user(
-            f"{clipped} of {size} values lay outside {low:g} to {high:g}, all that "
-            f"scale_factor={packing.scale_factor:g} and add_offset={packing.add_offset:g} can "
-            "store, and were clipped. Pass a larger scale_factor, a lower add_offset, or "
-            "dtype='float32'"
-        )

@@ -20,6 +20,7 @@ from lift_xr.blocks import Lifted, lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.fuse import predict
 from lift_xr.grid import compare
+from lift_xr.io import allowed
 from lift_xr.io.cores import cores
 from lift_xr.io.engines import client_in_charge
 from lift_xr.io.foreseen import Plan
@@ -80,8 +81,9 @@ def plan(
         else what dask is set to, else the cores of this machine.
     memory
         What one worker may hold, in bytes or as in ``"4GB"``. The default is the limit of the
-        client's workers, else, where this process does the work, this machine's memory. With
-        ``workers`` and neither, nothing is known to compare with, and the plan says so.
+        client's workers, else, where this process does the work, what the machine has, its control
+        groups allow and SLURM gave the job. With ``workers`` and neither, nothing is known to
+        compare with, and the plan says so.
     out
         Where the store will go; a warning says when the disk has too little room.
     device
@@ -105,7 +107,8 @@ def plan(
     Warns
     -----
     UserWarning
-        When the disk of ``out`` has less room than the store will take.
+        When the disk of ``out`` has less room than the store will take; when a cluster has no
+        worker yet, so that one like this process is foreseen.
 
     Examples
     --------
@@ -150,6 +153,8 @@ class _Workers:
         client = client_in_charge()
         known = [] if client is None else [*client.scheduler_info(n_workers=-1)["workers"].values()]
         here = workers is None and not known
+        if here and client is not None:
+            warn_user("the cluster has no worker yet: foreseen is one that is as this process is")
         if workers is None:
             workers = len(known) or 1
         if threads is None:
@@ -159,7 +164,7 @@ class _Workers:
         if memory is None and known:
             limit = min(each["memory_limit"] or inf for each in known)
         elif memory is None and here:
-            limit = _of_this_machine()
+            limit = allowed.memory()
         counts = _expect_count(workers, "workers"), _expect_count(threads, "threads")
         return cls(*counts, limit, here)
 
@@ -292,10 +297,3 @@ def _warn_of_little_room(foreseen: Plan, out: Any) -> None:
             f"the store takes about {size(needed)}{told} and the disk of {there} has {size(free)} "
             "left; expected more room. Use another disk, or a part of the mosaic"
         )
-
-
-def _of_this_machine() -> float:
-    """Find the memory of this machine, or what a batch system allows this process of it."""
-    from distributed.system import MEMORY_LIMIT
-
-    return float(MEMORY_LIMIT)

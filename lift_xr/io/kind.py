@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import dask
 import dask.array as da
-from dask.utils import parse_timedelta
 
 from lift_xr.blocks import lifted_from
 from lift_xr.device import find_device
@@ -15,8 +13,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.io.engines import client_in_charge
 from lift_xr.io.root import read_root
 from lift_xr.warn import warn_user
-
-WAIT = "lift_xr.wait-for-workers"  # a setting of dask's: how long to wait for the first
+from lift_xr.workers import expect_worker
 
 
 def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
@@ -76,33 +73,8 @@ def _kinds() -> Counter[str]:
     client = client_in_charge()
     if client is None:
         return Counter([find_device("auto")])
-    _expect_worker(client)
+    expect_worker(client)
     return Counter(client.run(find_device, "auto").values())
-
-
-def expect_workers() -> None:
-    """Wait for the first worker of a cluster, where one is in charge, but not for ever.
-
-    Raises
-    ------
-    LayoutError
-        None came within ten minutes, or what dask's setting ``lift_xr.wait-for-workers`` says.
-    """
-    client = client_in_charge()
-    if client is not None:
-        _expect_worker(client)
-
-
-def _expect_worker(client: Any) -> None:
-    patience = parse_timedelta(dask.config.get(WAIT, "10 minutes"))
-    try:
-        client.wait_for_workers(1, timeout=patience)
-    except TimeoutError as error:
-        raise LayoutError(
-            f"the cluster at {client.scheduler.address} had no worker for {patience:g} s; expected "
-            "one, to lift the scene. Start workers, e.g. cluster.scale(4); or, while they stand in "
-            f"a batch queue, wait longer with dask.config.set({{'{WAIT}': '6 hours'}})"
-        ) from error
 
 
 def _share(found: Counter[str], kind: str) -> str:

@@ -7,22 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
-from math import prod
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 import numpy as np
-import zarr
 
 from lift_xr.errors import LayoutError
+from lift_xr.io.clipping import share_clipped
 from lift_xr.io.create import as_store
 from lift_xr.io.files import listed
 from lift_xr.io.pace import Pace, pace_of
-from lift_xr.io.record import DONE, FAILING, RECORD, Progress, all_progress
+from lift_xr.io.record import DONE, FAILING, RECORD, all_progress
 from lift_xr.io.root import DIFFERS, ROOT, read_root
-from lift_xr.io.store import LEVEL, local_path
+from lift_xr.io.store import local_path
 
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")  # as servers call it
 
@@ -106,7 +104,7 @@ def status(store: Any) -> Status:
         eta=0.0 if complete else _eta(pace, left + failing, idle),
         idle=idle,
         complete=complete,
-        clipped=_clipped(store, progress[0]) if done and 0 in progress else 0.0,
+        clipped=share_clipped(store, progress[0]) if done and 0 in progress else 0.0,
         differs=about.get(DIFFERS),
         failed=tuple(
             (level, tuple(index))
@@ -134,21 +132,6 @@ def _eta(pace: Pace | None, left: int, idle: float | None) -> float | None:
     if pace is None or idle is None:
         return None
     return pace.seconds_for(left, idle=idle) if left else 0.0
-
-
-def _clipped(store: Any, finest: Progress) -> float:
-    """Divide the values that were clipped by those of all shards that are done."""
-    path = next(name for name in finest.columns if name.startswith(f"{LEVEL}/"))
-    pixels = zarr.open_array(store, path=path, mode="r")
-    grid = finest.done.shape
-    edges = pixels.shards if pixels.shards and prod(grid) > 1 else pixels.shape
-    sizes = (
-        [min(edge, size - edge * place) for place in range(count)]
-        for edge, size, count in zip(edges, pixels.shape, grid, strict=True)
-    )
-    values = reduce(np.multiply.outer, map(np.array, sizes))
-    written = int(values[finest.done].sum())
-    return finest.clipped / written if written else 0.0
 
 
 def _moments(store: Any) -> tuple[float | None, list[float]]:

@@ -18,9 +18,10 @@ from lift_xr.io.blueprint import Blueprint, expect_same_run
 from lift_xr.io.create import as_store, clear, create
 from lift_xr.io.edited import remove_word
 from lift_xr.io.embed import model_of
+from lift_xr.io.engines import client_in_charge
 from lift_xr.io.fill import OthersLost, fill, is_complete
 from lift_xr.io.geozarr import without_conventions
-from lift_xr.io.kind import begun_on, expect_workers, kind_of_device
+from lift_xr.io.kind import begun_on, kind_of_device
 from lift_xr.io.log import expect_log
 from lift_xr.io.place import expect_place, fingerprint
 from lift_xr.io.recipe import Mosaic, as_lifted, cube_beside, recipe_of
@@ -30,6 +31,7 @@ from lift_xr.plan import SHARD, expect_edge, passes_of
 from lift_xr.scene import expect_scene
 from lift_xr.uncertainty import expect_no_layers
 from lift_xr.unmix import as_scene
+from lift_xr.workers import expect_worker
 
 
 def write_zarr(
@@ -143,7 +145,7 @@ def write_zarr(
     found = expect_place(store, scene.data, overwrite=overwrite, resume=joins)
     joins = joins and found == "zarr"
     if share[0] > 0 and not (joins and is_complete(store)):
-        expect_workers()
+        expect_worker(client_in_charge())
     if _expect_kind(kind) == "recipe":
         blueprint = recipe_of(scene, shard=shard, msi=msi)
     else:

@@ -27,6 +27,7 @@ from lift_xr import psf, synthetic
 from lift_xr.cli import exits, main
 from lift_xr.degrade import FWHM
 from lift_xr.io import open_scene, write_zarr
+from lift_xr.io.engines import ClusterGone
 from lift_xr.models import load_model
 from tests.clusters import two_workers
 from tests.labels.test_both import KERNEL, RATIO, pair
@@ -500,6 +501,18 @@ def test_threads_are_what_dask_was_told_where_nothing_else_is(
         assert fuse(files, "--out", tmp_path / "told.zarr").exit_code == 0
         assert fuse(files, "--out", tmp_path / "given.zarr", "--threads", 1).exit_code == 0
     assert seen == [3, 1]
+
+
+def test_a_cluster_that_is_gone_is_an_interruption(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise ClusterGone("it is gone; finish with write_zarr(fused, store, resume=True)")
+
+    monkeypatch.setattr(lift_xr.io, "write_zarr", lose)
+    gone = fuse(files, "--out", tmp_path / "f.zarr")
+    assert gone.exit_code == 75
+    assert "interrupted: it is gone; finish with lift-xr fuse ... --resume" in gone.stderr
 
 
 def test_a_damaged_root_of_a_store_to_resume_is_told_with_the_remedy(

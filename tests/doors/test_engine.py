@@ -20,7 +20,7 @@ import obstore.store
 import pytest
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, default_client
 from threadpoolctl import threadpool_info
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore
 
@@ -303,6 +303,41 @@ def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, city, mo
     ):
         write_zarr(fused, tmp_path / "s.zarr", shard=SHARD, resume=resumed)
     assert (tmp_path / "s.zarr").exists() == resumed
+
+
+def test_neither_to_train_nor_to_plan_waits_for_ever(city, model, pixels):
+    msi = mosaic(city, pixels, 50)
+    with (
+        dask.config.set({"scheduler": None, "lift_xr.wait-for-workers": "20ms"}),
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        with pytest.raises(LayoutError, match=r"had no worker for 0.02 s; expected one, to train"):
+            lift_xr.fit(city.hsi, city.srf, method="linear", progress=False)
+        with pytest.warns(UserWarning, match="the cluster has no worker yet"):
+            assert lift_xr.plan(msi, model, shard=SHARD, probe=False).workers == 1
+
+
+def close_the_client(block: np.ndarray) -> np.ndarray:
+    """What its user sees of a scheduler that has ended."""
+    threading.Thread(target=default_client().close).start()
+    time.sleep(0.2)
+    return block
+
+
+def test_a_cluster_that_goes_away_ends_the_run_and_nothing_is_lost(tmp_path):
+    scene = on_grid(np.ones((1, 60, 60), "float32")).assign_attrs(units="1").chunk(y=20, x=20)
+    going = scene.copy(data=scene.data.map_blocks(close_the_client, dtype="float32"))
+    with (
+        dask.config.set({"scheduler": None}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster),
+        pytest.raises(engines.ClusterGone, match="start a cluster again, and finish with write_z"),
+    ):
+        write_zarr(going, tmp_path / "s.zarr", shard=20)
+    assert not status(tmp_path / "s.zarr").complete
 
 
 def test_a_mosaic_that_was_scaled_otherwise_is_another_run(tmp_path, city, model, pixels):

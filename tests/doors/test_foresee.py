@@ -23,7 +23,7 @@ from dask.core import flatten
 import lift_xr
 from lift_xr.cli import main
 from lift_xr.errors import LayoutError, SpectralError
-from lift_xr.io import write_zarr
+from lift_xr.io import allowed, write_zarr
 from lift_xr.models import Model
 from tests.scenes import on_grid
 
@@ -211,7 +211,7 @@ def test_a_client_tells_who_works_and_in_how_much_memory(model, monkeypatch):
 
 
 def test_alone_the_machine_is_the_limit(model, monkeypatch):
-    monkeypatch.setattr(FORESEE, "_of_this_machine", lambda: 5e8)
+    monkeypatch.setattr(allowed, "memory", lambda: 5e8)
     with pytest.raises(LayoutError, match="expected at most 500 MB"):
         planned(model, workers=None, threads=1)
 
@@ -221,7 +221,7 @@ def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, 
     assert huge.limit == np.inf
     assert "limit     not known: say what a worker may hold" in repr(huge)
     assert "limit     8 GB a worker" in repr(planned(model, memory="8GB"))
-    monkeypatch.setattr(FORESEE, "_of_this_machine", lambda: 64e9)
+    monkeypatch.setattr(allowed, "memory", lambda: 64e9)
     assert "limit     64 GB a worker" in repr(planned(model, workers=None))
 
 

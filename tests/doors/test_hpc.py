@@ -142,10 +142,13 @@ def test_parts_of_an_array_job_write_one_store_between_them(job: Path) -> None:
     assert lift_xr.status(job / "fused.zarr").complete
     assert content(job / "fused.zarr") == content(job / "here.zarr")
     assert not (job / "scontrol.said").exists()
-    assert len((job / "lift-xr-1.jsonl").read_text().splitlines()) == 3
+    assert len((job / "lift-xr-fused.zarr-1.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_part_that_runs_out_of_time_finishes_its_shard_and_goes_on_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "again"), [(signal.SIGUSR1, "requeue 7\n"), (signal.SIGTERM, "")])
+def test_a_part_that_runs_out_of_time_goes_on_later_and_one_that_is_cancelled_does_not(
+    tmp_path: Path, sent: signal.Signals, again: str
+) -> None:
     ready = tmp_path / "ready"
     stand_in(
         tmp_path,
@@ -162,14 +165,15 @@ def test_a_part_that_runs_out_of_time_finishes_its_shard_and_goes_on_later(tmp_p
     )
     while not ready.exists():
         time.sleep(0.02)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(sent)
     assert running.wait(30) == 75
-    assert asked.read_text() == "requeue 7\n"
+    assert (asked.read_text() if asked.exists() else "") == again
 
 
 @pytest.mark.parametrize(("code", "restarts"), [(0, 0), (2, 0), (3, 0), (75, 20)])
 def test_nothing_else_is_run_again_by_itself(tmp_path: Path, code: int, restarts: int) -> None:
-    stand_in(tmp_path, "lift-xr", f"exit {code}")
+    stop = "trap '' TERM; kill -USR1 $PPID; sleep 0.1" if code == 75 else ""
+    stand_in(tmp_path, "lift-xr", stop, f"exit {code}")
     asked = stand_in(tmp_path, "scontrol")
     given = ("msi.zarr", "linear.lift", "fused.zarr")
     again = submit("parts.sbatch", *given, folder=tmp_path, SLURM_RESTART_COUNT=restarts)
@@ -188,9 +192,11 @@ def test_some_parts_can_be_run_again(tmp_path: Path) -> None:
 
 def test_a_model_is_trained_once(tmp_path: Path) -> None:
     said = stand_in(tmp_path, "lift-xr", f"touch {tmp_path / 'sin.lift'}")
+    given = ("hsi.zarr", "msi.tif", "ikonos", "sin.lift", "--seed", 1)
     for _ in range(2):
-        assert submit("fit.sbatch", "hsi.zarr", "ikonos", "sin.lift", folder=tmp_path) == 0
-    assert said.read_text() == "fit hsi.zarr --srf ikonos --out sin.lift --quiet\n"
+        assert submit("fit.sbatch", *given, folder=tmp_path) == 0
+    trained = "fit hsi.zarr --msi msi.tif --srf ikonos --out sin.lift --quiet --seed 1\n"
+    assert said.read_text() == trained
 
 
 def test_one_allocation_goes_on_in_the_next_job(tmp_path: Path) -> None:
@@ -249,7 +255,13 @@ def test_one_allocation_has_a_scheduler_a_client_and_workers(
 
 @pytest.mark.parametrize(
     ("raised", "code"),
-    [(None, 0), (KeyboardInterrupt(), 75), (lift_xr.WriteFailed("1 shard failed", {}), 3)],
+    [
+        (None, 0),
+        (KeyboardInterrupt(), 75),
+        (lift_xr.WriteFailed("1 shard failed", {}), 3),
+        (lift_xr.LayoutError("no such store"), 2),
+        (TimeoutError("no workers"), 2),
+    ],
 )
 def test_one_allocation_says_how_it_ended(
     raised: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch
@@ -262,6 +274,19 @@ def test_one_allocation_says_how_it_ended(
 
     monkeypatch.setitem(script["ended"].__globals__, "main", main)
     assert script["ended"]("msi.zarr", "linear.lift", "fused.zarr") == code
+
+
+def test_one_allocation_refuses_a_job_that_is_too_short_and_says_so() -> None:
+    script = runpy.run_path(str(HPC / "one_allocation.py"))
+    with pytest.raises(TimeoutError, match=r"ends in (1\d\d|200) s; .* longer"):
+        script["stop_before"](str(time.time() + 200))
+
+
+def test_one_allocation_that_is_cancelled_is_not_run_again(tmp_path: Path) -> None:
+    stand_in(tmp_path, "srun", "kill -TERM $PPID; exit 75")
+    asked = stand_in(tmp_path, "scontrol")
+    assert submit("one_allocation.sbatch", "m", "l", "s", folder=tmp_path) == 75
+    assert not asked.exists()
 
 
 @contextmanager

@@ -394,6 +394,17 @@ def test_many_clipped_values_are_told_and_a_few_are_not():
     assert found[0, 0, 0].to_numpy().item() == 0
 
 
+def test_a_run_that_clips_most_values_says_so_after_its_first_shards():
+    """As where a mosaic of bytes is lifted by a model that was trained without it."""
+    scene = on_grid(np.full((1, 60, 60), 300.0, "float32")).assign_attrs(units="1")
+    with pytest.warns(UserWarning, match="clipped") as told:
+        write_zarr(scene, MemoryStore(), shard=20)
+    soon, late = (str(each.message) for each in told)
+    assert soon.startswith("so far 100% of all values lay outside 0 to 6.5534")
+    assert soon.endswith("stop this run, and train on the pair, fit(hsi, srf, msi=msi)")
+    assert late.startswith("3600 of 3600 values lay outside")
+
+
 def test_attributes_json_cannot_hold_are_named():
     with pytest.raises(LayoutError, match="attribute 'model' of fused is a object, which JSON"):
         write_zarr(fused().assign_attrs(model=object()), MemoryStore())
