@@ -130,7 +130,10 @@ def engine_for(
     client = client_in_charge()
     work = _Work.of(statuses, todo, done, turns=client is not None)
     if client is not None:
-        yield _Cluster(client, work, todo)
+        from lift_xr.io.group import left_to_client  # where there is a client, distributed is there
+
+        with left_to_client(client):
+            yield _Cluster(client, work, todo)
         return
     settle()  # before the threads below ask for memory
     get = get_scheduler() or dask.threaded.get

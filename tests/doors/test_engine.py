@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -30,6 +32,8 @@ from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.io import codecs, cog, compute, engines, export, kind, open_scene, status, write_zarr
 from lift_xr.io.fill import WriteFailed
+from lift_xr.io.group import left_to_client
+from lift_xr.io.interrupt import SIGNALS
 from lift_xr.models import Model
 from tests.clusters import two_workers
 from tests.processes import another
@@ -316,6 +320,28 @@ def test_neither_to_train_nor_to_plan_waits_for_ever(city, model, pixels):
             lift_xr.fit(city.hsi, city.srf, method="linear", progress=False)
         with pytest.warns(UserWarning, match="the cluster has no worker yet"):
             assert lift_xr.plan(msi, model, shard=SHARD, probe=False).workers == 1
+
+
+def deaf() -> bool:
+    return all(signal.getsignal(each) == signal.SIG_IGN for each in SIGNALS)
+
+
+def one_if_deaf(block: np.ndarray) -> np.ndarray:
+    return block + np.float32(deaf())
+
+
+def test_workers_of_the_clients_group_leave_interrupts_to_it_while_a_run_goes_on(tmp_path):
+    scene = on_grid(np.zeros((1, 40, 40), "float32")).assign_attrs(units="1").chunk(y=20, x=20)
+    scene = scene.copy(data=scene.data.map_blocks(one_if_deaf, dtype="float32"))
+    with two_workers() as client:
+        with left_to_client(client):
+            for worker in client.run(os.getpid).values():
+                os.kill(worker, signal.SIGINT)
+            assert [*client.run(deaf).values()] == [True, True]
+        assert [*client.run(deaf).values()] == [False, False]
+        store = write_zarr(scene, tmp_path / "s.zarr", shard=20)
+        assert [*client.run(deaf).values()] == [False, False]
+    assert (open_scene(store) == 1).all()
 
 
 def close_the_client(block: np.ndarray) -> np.ndarray:
