@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import dask
 import dask.array as da
@@ -125,7 +126,7 @@ def tasks_of(fused: xr.DataArray, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             return keys
 
     monkeypatch.setattr(engines, "_Cluster", Spy)
-    monkeypatch.setattr(engines, "client_in_charge", lambda: object())
+    monkeypatch.setattr(engines, "client_in_charge", Mock)
     with pytest.raises(KeyboardInterrupt):
         write_zarr(fused, str(Path("unused.zarr")), shard=SHARD)
     return seen
