@@ -55,6 +55,7 @@ def main() -> None:
     common = [
         row for row in rows if all(mean(of(row, each), "PSNR") > 0 for each in found.values())
     ]
+    print_left_out([row for row in rows if row not in common], found)
     print_summary(common, found)
     for name in ("ratio", "msi_bands", "psf"):
         print_groups(common, found, name)
@@ -100,7 +101,10 @@ def wanted_rows(chosen: argparse.Namespace) -> list[dict]:
         for case in grid
         for name in names
     ]
-    return [row for row in rows if permitted(row)]
+    kept = [row for row in rows if permitted(row)]
+    if few := len(rows) - len(kept):
+        print(f"{few} of {len(rows)} rows are of scenes too small for them, or that end too soon.")
+    return kept
 
 
 def permitted(row: dict) -> bool:
@@ -128,6 +132,14 @@ def print_rows(rows: list[dict], found: dict[str, list[dict]]) -> None:
         print(f"| {' | '.join(str(row[key]) for key in CASE)} | {' | '.join(cells)} |")
     protocol = ", ".join(f"{key} {rows[0][key]}" for key in PROTOCOL) if rows else "no rows"
     print(f"\nPSNR in dB / SAM in degrees / ERGAS; means over the seeds; {protocol}.")
+
+
+def print_left_out(rows: list[dict], found: dict[str, list[dict]]) -> None:
+    """Name the rows that some method has no result of, which no mean can count."""
+    for row in rows:
+        lacking = [name for name, each in found.items() if not mean(of(row, each), "PSNR") > 0]
+        case = " ".join(str(row[key]) for key in CASE)
+        print(f"\nLeft out below: {case}, for want of {', '.join(lacking)}.")
 
 
 def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:
