@@ -33,7 +33,7 @@ def left_to_client(client: Any) -> Iterator[None]:
             client.unregister_worker_plugin(plugin.name)
 
 
-class _LeftToClient(WorkerPlugin):
+class _LeftToClient(WorkerPlugin):  # type: ignore[misc]  # of distributed, which is untyped
     """Deafens the workers of a group, and those that join it while the run goes on."""
 
     def __init__(self) -> None:
