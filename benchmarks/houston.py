@@ -113,7 +113,7 @@ def foreseen(job: Job) -> dict[str, float]:
     return {
         "planned_mib": told.peak_memory / 2**20,
         "planned_s": told.seconds or float("nan"),
-        "planned_gb": told.output_bytes / GIGA,
+        "planned_gb": (told.stored_bytes or float("nan")) / GIGA,
         "files": told.files,
     }
 

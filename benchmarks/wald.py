@@ -52,10 +52,8 @@ def main() -> None:
         results_of(method).unlink(missing_ok=True)
     found = run_missing(rows, chosen.methods, range(chosen.seeds))
     print_rows(rows, found)
-    common = [
-        row for row in rows if all(mean(of(row, each), "PSNR") > 0 for each in found.values())
-    ]
-    print_left_out([row for row in rows if row not in common], found)
+    common = [row for row in rows if not lacking(row, found)]
+    print_left_out(rows, found)
     print_summary(common, found)
     for name in ("ratio", "msi_bands", "psf"):
         print_groups(common, found, name)
@@ -134,12 +132,17 @@ def print_rows(rows: list[dict], found: dict[str, list[dict]]) -> None:
     print(f"\nPSNR in dB / SAM in degrees / ERGAS; means over the seeds; {protocol}.")
 
 
+def lacking(row: dict, found: dict[str, list[dict]]) -> list[str]:
+    """Name the methods that have no result of a row."""
+    return [name for name, each in found.items() if not mean(of(row, each), "PSNR") > 0]
+
+
 def print_left_out(rows: list[dict], found: dict[str, list[dict]]) -> None:
     """Name the rows that some method has no result of, which no mean can count."""
     for row in rows:
-        lacking = [name for name, each in found.items() if not mean(of(row, each), "PSNR") > 0]
-        case = " ".join(str(row[key]) for key in CASE)
-        print(f"\nLeft out below: {case}, for want of {', '.join(lacking)}.")
+        if names := lacking(row, found):
+            case = " ".join(str(row[key]) for key in CASE)
+            print(f"\nLeft out below: {case}, for want of {', '.join(names)}.")
 
 
 def print_summary(rows: list[dict], found: dict[str, list[dict]]) -> None:

@@ -96,7 +96,7 @@ def pace_of(moments: Sequence[float], *, begun: float | None = None) -> Pace | N
 def _one_burst(moments: Sequence[float], first: float) -> bool:
     """Whether all tasks began with the first, and ended with it or soon after.
 
-    A first one that took longer than any gap may be had waited: that tells nothing.
+    A first one that took longer than the shortest pause has waited, which tells nothing.
     """
     return first <= SHORTEST and moments[-1] - moments[0] < first / APART
 
