@@ -90,7 +90,8 @@ def plan(
         As ``predict`` takes it; for the probe.
     probe
         Do one shard from the middle of the mosaic, in this process, to tell time and compressed
-        size. Without it no pixel is read.
+        size: on as many threads side by side as will share a machine, as far as this one has cores
+        and memory for them. Without it no pixel is read.
 
     Returns
     -------
@@ -132,7 +133,8 @@ def plan(
     _expect_few_tasks(found, shard)
     _expect_memory(found, shard, where, draft)
     if probe:
-        found = _with_probe(found, probe_shard(fused, lifted, found.passes[0], packing))
+        beside = where.side_by_side(found)
+        found = _with_probe(found, probe_shard(fused, lifted, found.passes[0], packing, beside))
         _expect_memory(found, shard, where, draft)
     _warn_of_little_room(found, out)
     return found
@@ -140,18 +142,23 @@ def plan(
 
 @dataclass(frozen=True)
 class _Workers:
-    """Who works: ``workers`` processes of ``threads`` tasks, each held to ``memory`` bytes."""
+    """Who works: ``workers`` processes of ``threads`` tasks, each held to ``memory`` bytes.
+
+    ``here`` is whether this process does; ``a_machine`` how many threads share a machine.
+    """
 
     workers: int
     threads: int
     memory: float
     here: bool
+    a_machine: int
 
     @classmethod
     def of(cls, workers: int | None, threads: int | None, memory: int | str | None) -> _Workers:
         """Take what is given, then what the distributed client has, then this machine."""
         client = client_in_charge()
         known = [] if client is None else [*client.scheduler_info(n_workers=-1)["workers"].values()]
+        machines = len({each["host"] for each in known}) if workers is None else 0
         here = workers is None and not known
         if here and client is not None:
             warn_user("the cluster has no worker yet: foreseen is one that is as this process is")
@@ -165,8 +172,16 @@ class _Workers:
             limit = min(each["memory_limit"] or inf for each in known)
         elif memory is None and here:
             limit = allowed.memory()
-        counts = _expect_count(workers, "workers"), _expect_count(threads, "threads")
-        return cls(*counts, limit, here)
+        workers, threads = _expect_count(workers, "workers"), _expect_count(threads, "threads")
+        # Of workers that are only spoken of, each may have a machine of its own.
+        a_machine = ceil(workers / machines) * threads if machines else threads
+        return cls(workers, threads, limit, here, a_machine)
+
+    def side_by_side(self, foreseen: Plan) -> int:
+        """Count the threads a probe keeps busy: those of a machine, as far as this one bears it."""
+        room = int(min(allowed.memory(), self.memory if self.here else inf) - foreseen.base)
+        fit = room // foreseen.bytes_per_task
+        return max(1, min(self.a_machine, foreseen.shards, cores(), fit))
 
 
 def _draft(

@@ -230,7 +230,8 @@ def _probe_row(foreseen: Plan) -> tuple[str, str]:
     parts = ", ".join(
         f"{name} {getattr(probe, name):.2g} s" for name in ("read", "lift", "encode", "codec")
     )
-    return "a shard", f"{probe.seconds:.2g} s: {parts}"
+    beside = "" if probe.threads == 1 else f"; on {probe.threads} threads side by side"
+    return "a shard", f"{probe.seconds:.2g} s: {parts}{beside}"
 
 
 # ---- sums over levels

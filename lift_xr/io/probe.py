@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
+from statistics import fmean
 from typing import Any
 
 import dask.array as da
@@ -30,7 +32,7 @@ HERE = "synchronous"  # one thread, as a task has
 
 @dataclass(frozen=True)
 class Probe:
-    """What one shard took.
+    """What one shard took, while as many threads as a run has were busy with the same.
 
     Parameters
     ----------
@@ -38,17 +40,20 @@ class Probe:
         Its place in the grid of shards.
     pixels
         In it.
+    threads
+        How many did it side by side: cores share their memory and their power.
     read, lift, encode, codec
         Seconds: to read its window of the mosaic; to lift it; to quantise it, flag it and average
-        its overviews; to compress all that.
+        its overviews; to compress all that. Means over the threads; it is read once.
     stored, raw
         Bytes of its pixels at every level of the pass, then of its flags: compressed, and not.
     memory
-        Bytes by which this process grew at most; 0 where that cannot be told.
+        Bytes by which this process grew at most, for each thread; 0 where that cannot be told.
     """
 
     index: Index
     pixels: int
+    threads: int
     read: float
     lift: float
     encode: float
@@ -63,10 +68,13 @@ class Probe:
         return self.read + self.lift + self.encode + self.codec
 
 
-def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packing) -> Probe:
+def probe_shard(
+    fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packing, threads: int = 1
+) -> Probe:
     """Read, lift, encode and compress the shard in the middle of a scene, and forget it.
 
-    Where the middle is nodata, another shard: what is empty would tell nothing.
+    So many threads do the same, each for itself. Where the middle is nodata, another shard: what is
+    empty would tell nothing.
     """
     forgets = forget_peak()
     before = of_this_process()
@@ -74,27 +82,44 @@ def probe_shard(fused: xr.DataArray, lifted: Lifted, each: Pass, packing: Packin
         index, window, read = _window(lifted, each)
     prior = _prior_under(lifted, each, index)
     _lift(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
+    blueprint = Blueprint(fused, (each,), packing)
+
+    def task(_: int) -> tuple[dict[str, float], tuple[int, ...]]:
+        return _timed_task(lifted, blueprint, index, window, prior)
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = [*pool.map(task, range(threads))]
+    laps_of = [spent for spent, _ in found]
+    spent = {name: fmean(each[name] for each in laps_of) for name in laps_of[0]}
+    raw = _raw(each, index)
+    return Probe(
+        index=index,
+        pixels=raw[-1],
+        threads=threads,
+        read=read,
+        lift=spent["lift"],
+        encode=spent["encode"] + spent["halve"],
+        codec=spent["write"],
+        stored=found[0][1],
+        raw=raw,
+        memory=max(0, of_peak() - before) // threads if forgets else 0,
+    )
+
+
+def _timed_task(
+    lifted: Lifted, blueprint: Blueprint, index: Index, window: np.ndarray, prior: Prior | None
+) -> tuple[dict[str, float], tuple[int, ...]]:
+    """Do a task into a store of its own; give the seconds of its laps, and the bytes it stored."""
+    (each,) = blueprint.passes
     contents: dict[str, Any] = {}
     store = zarr.storage.MemoryStore(contents)
-    blueprint = Blueprint(fused, (each,), packing)
     create(blueprint, store)
     # A name of its own: arrays are kept open by the name of their place, this one's must not be.
     target = replace(Target.of(store, blueprint.run, each, blueprint), place=uuid.uuid4().hex)
     with laps() as spent, one_codec_at_a_time():
         _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))
-    contents.clear()
-    return Probe(
-        index=index,
-        pixels=_raw(each, index)[-1],
-        read=read,
-        lift=spent["lift"],
-        encode=spent["encode"] + spent["halve"],
-        codec=spent["write"],
-        stored=stored,
-        raw=_raw(each, index),
-        memory=max(0, of_peak() - before) if forgets else 0,
-    )
+    return spent, stored
 
 
 def _window(lifted: Lifted, each: Pass) -> tuple[Index, np.ndarray, float]:

@@ -136,6 +136,41 @@ def test_more_workers_take_less_time_but_no_less_than_a_shard(model):
     assert many.seconds >= one.probe.seconds
 
 
+@pytest.mark.parametrize(
+    ("cores", "settings", "memory", "beside"),
+    [
+        (2, {"threads": 2}, 64e9, 2),
+        (2, {"threads": 8}, 64e9, 2),  # no more than this machine has
+        (8, {"threads": 2}, 64e9, 2),
+        (8, {"threads": 8, "shard": 600}, 64e9, 2),  # no more than there are shards
+        (8, {"threads": 2, "workers": 100}, 64e9, 2),  # each worker may have a machine of its own
+        (8, {"threads": 8, "workers": 1}, 0, 1),  # nor more than memory bears, here
+        (8, {}, 64e9, 6),  # the client's two workers of three threads on one machine
+        (2, {}, 64e9, 2),
+    ],
+)
+def test_a_probe_keeps_as_many_threads_busy_as_share_a_machine(
+    model, monkeypatch, cores, settings, memory, beside
+):
+    two = client(*[{"nthreads": 3, "memory_limit": 2 * 10**9, "host": "node1"}] * 2)
+    if not settings:
+        monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
+    monkeypatch.setattr(FORESEE, "cores", lambda asked=None: cores)
+    monkeypatch.setattr(allowed, "memory", lambda: memory)
+    settings = {"workers": None if not settings else 1, "shard": 200} | settings
+    foreseen = lift_xr.plan(small(), model, **settings)
+    assert foreseen.probe.threads == beside
+    assert ("side by side" in repr(foreseen)) is (beside > 1)
+
+
+def test_threads_side_by_side_store_the_same_and_count_once(model):
+    one, two = (
+        lift_xr.plan(small(), model, shard=200, workers=1, threads=each).probe for each in (1, 2)
+    )
+    for name in ("index", "pixels", "stored", "raw"):
+        assert getattr(one, name) == getattr(two, name)
+
+
 def test_a_probe_passes_over_nodata(model):
     msi = small().astype("float32") / 255
     msi.attrs = {"units": "1"}
@@ -202,7 +237,7 @@ def client(*workers: dict[str, int]) -> SimpleNamespace:
 
 
 def test_a_client_tells_who_works_and_in_how_much_memory(model, monkeypatch):
-    two = client(*[{"nthreads": 3, "memory_limit": 2 * 10**9}] * 2)
+    two = client(*[{"nthreads": 3, "memory_limit": 2 * 10**9, "host": "node1"}] * 2)
     monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
     foreseen = planned(model, workers=None, threads=None)
     assert (foreseen.workers, foreseen.threads) == (2, 3)
