@@ -21,7 +21,7 @@ from lift_xr.io.blueprint import Blueprint
 from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import create, paths_written
 from lift_xr.io.shards import Index, Target, write_block, write_lifted
-from lift_xr.laps import laps
+from lift_xr.laps import lap, laps
 from lift_xr.memory import forget_peak, of_peak, of_this_process
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
@@ -44,7 +44,8 @@ class Probe:
         How many did it side by side: cores share their memory and their power.
     read, lift, encode, codec
         Seconds: to read its window of the mosaic; to lift it; to quantise it, flag it and average
-        its overviews; to compress all that. Means over the threads; it is read once.
+        its overviews; to compress all that. Means over the threads; but where reading it alone, for
+        the first time, takes longer, that.
     stored, raw
         Bytes of its pixels at every level of the pass, then of its flags: compressed, and not.
     memory
@@ -79,13 +80,14 @@ def probe_shard(
     forgets = forget_peak()
     before = of_this_process()
     with one_codec_at_a_time():
-        index, window, read = _window(lifted, each)
+        index, window, first_read = _window(lifted, each)
     prior = _prior_under(lifted, each, index)
     _lift(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
+    del window
     blueprint = Blueprint(fused, (each,), packing)
 
     def task(_: int) -> tuple[dict[str, float], tuple[int, ...]]:
-        return _timed_task(lifted, blueprint, index, window, prior)
+        return _timed_task(lifted, blueprint, index, prior)
 
     with ThreadPoolExecutor(threads) as pool:
         found = [*pool.map(task, range(threads))]
@@ -96,7 +98,7 @@ def probe_shard(
         index=index,
         pixels=raw[-1],
         threads=threads,
-        read=read,
+        read=max(first_read, spent["read"]),
         lift=spent["lift"],
         encode=spent["encode"] + spent["halve"],
         codec=spent["write"],
@@ -107,7 +109,7 @@ def probe_shard(
 
 
 def _timed_task(
-    lifted: Lifted, blueprint: Blueprint, index: Index, window: np.ndarray, prior: Prior | None
+    lifted: Lifted, blueprint: Blueprint, index: Index, prior: Prior | None
 ) -> tuple[dict[str, float], tuple[int, ...]]:
     """Do a task into a store of its own; give the seconds of its laps, and the bytes it stored."""
     (each,) = blueprint.passes
@@ -117,6 +119,8 @@ def _timed_task(
     # A name of its own: arrays are kept open by the name of their place, this one's must not be.
     target = replace(Target.of(store, blueprint.run, each, blueprint), place=uuid.uuid4().hex)
     with laps() as spent, one_codec_at_a_time():
+        with lap("read"):
+            window = _cut(lifted, each, index).compute(scheduler=HERE)
         _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))
     return spent, stored
