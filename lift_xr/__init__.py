@@ -17,6 +17,7 @@ from lift_xr.degrade import degrade
 from lift_xr.errors import GridError, LayoutError, SpectralError
 from lift_xr.fuse import fit, fuse, predict
 from lift_xr.io import (
+    ClusterGone,
     Verification,
     WriteFailed,
     load_model,
@@ -44,6 +45,7 @@ from lift_xr.unmix import unmix
 
 __all__ = [
     "SRF",
+    "ClusterGone",
     "GridError",
     "LayoutError",
     "Model",

@@ -2,6 +2,7 @@
 
     python notebook_client.py mosaic.tif sin.lift fused.zarr tcp://node1:8786
     python notebook_client.py mosaic.tif sin.lift fused.zarr
+    HSI=hsi.zarr python notebook_client.py mosaic.tif both.lift fused.zarr
 
 With an address it joins a cluster that runs; without one it asks SLURM for workers.
 """
@@ -45,7 +46,8 @@ print(client.dashboard_link)
 
 # %% Lazy: nothing is computed here
 mosaic = lift_xr.open_scene(msi, block=shard)
-fused = lift_xr.predict(lift_xr.load_model(model), mosaic)
+hsi = lift_xr.open_scene(os.environ["HSI"]) if os.environ.get("HSI") else None
+fused = lift_xr.predict(lift_xr.load_model(model), mosaic, hsi=hsi)
 print(fused)
 
 # %% Look at a corner first

@@ -1,6 +1,7 @@
 """Fuse a mosaic on all nodes of one SLURM allocation.
 
     srun python one_allocation.py mosaic.tif sin.lift fused.zarr
+    HSI=hsi.zarr srun python one_allocation.py mosaic.tif both.lift fused.zarr
 
 Every task of the job runs this script. SLURMRunner makes the first one the scheduler and the third
 and later ones workers, which stay in it until all is done; only the second goes on to the end.
@@ -41,8 +42,13 @@ def main(msi: str, model: str, store: str) -> None:
         name = f"lift-xr-{os.environ['SLURM_JOB_ID']}"
         with report(f"{name}.html"):
             mosaic = lift_xr.open_scene(msi, block=SHARD)
-            fused = lift_xr.predict(lift_xr.load_model(model), mosaic)
+            fused = lift_xr.predict(lift_xr.load_model(model), mosaic, hsi=cube())
             lift_xr.write_zarr(fused, store, shard=SHARD, resume=True, log=f"{name}.jsonl")
+
+
+def cube() -> Any:
+    """The cube, for models that look at it again: they say so where it is not given."""
+    return lift_xr.open_scene(os.environ["HSI"]) if os.environ.get("HSI") else None
 
 
 def cluster() -> SLURMRunner:
@@ -80,15 +86,21 @@ def report(name: str) -> AbstractContextManager[Any]:
 
 def ended(*given: str) -> int:
     """Run, and say how that ended."""
+    if len(given) != 3:
+        print(f"{len(given)} arguments; expected MSI MODEL STORE", file=sys.stderr)
+        return WRONG
     try:
         main(*given)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except lift_xr.ClusterGone as error:
+        print(error, file=sys.stderr)
+        return INTERRUPTED
     except lift_xr.WriteFailed as error:
         print(error, file=sys.stderr)
         return FAILED
-    except (lift_xr.LayoutError, lift_xr.GridError, lift_xr.SpectralError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # TimeoutError is an OSError
+    except (ValueError, OSError) as error:  # all errors of lift_xr, and TimeoutError, are such
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return WRONG
     return 0
 

@@ -279,8 +279,7 @@ def write(
     **settings: Any,
 ) -> None:
     """Write the store; some shards that failed are an exit code of their own."""
-    from lift_xr.io import WriteFailed, write_zarr
-    from lift_xr.io.engines import ClusterGone
+    from lift_xr.io import ClusterGone, WriteFailed, write_zarr
 
     try:
         write_zarr(fused, out, part=part, resume=resume, **settings)

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="What one worker may hold, such as 4GB.  [default: that of --scheduler's workers, or this "
-    "machine's; with --workers, not known]",
+    help="What one worker may hold, such as 4GB.  [default: that of --scheduler's workers, or "
+    "what this machine, its control groups and SLURM allow; with --workers, not known]",
 )
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Plan for the workers of a running Dask scheduler."

@@ -13,6 +13,7 @@ import xarray as xr
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io.cog import export
 from lift_xr.io.embed import load_model
+from lift_xr.io.engines import ClusterGone
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.foresee import plan
 from lift_xr.io.foreseen import Plan
@@ -28,6 +29,7 @@ from lift_xr.scene import BLOCK, expect_scene, raster_of, with_dims
 
 __all__ = [
     "Check",
+    "ClusterGone",
     "Failure",
     "Plan",
     "Status",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -12,14 +14,39 @@ OF_THIS_PROCESS = Path("/proc/self/cgroup")
 MIB = 2**20
 
 
-def memory() -> float:
+@dataclass(frozen=True)
+class Limit:
+    """What somebody allows.
+
+    Parameters
+    ----------
+    size
+        In bytes.
+    whose
+        Who says so, as in "what ... is".
+    ask
+        What to ask for instead, with places for GB and for MiB.
+    """
+
+    size: float
+    whose: str = ""
+    ask: str = "memory='{gb:g}GB'"
+
+    def ask_for(self, size: float) -> str:
+        """Say what to ask for, to be allowed so many bytes; to one digit of a GB."""
+        gb = ceil(size / 1e8) / 10
+        return self.ask.format(gb=gb, mib=ceil(gb * 1e9 / MIB))
+
+
+def memory() -> Limit:
     """Find how many bytes this process may hold: the least of all that say so."""
     from distributed.system import MEMORY_LIMIT  # of the machine, or of the outermost group
 
-    return min([float(MEMORY_LIMIT), *_of_groups(), *_of_slurm()])
+    machine = Limit(float(MEMORY_LIMIT), "what this machine has", "a machine with {gb:g} GB")
+    return min([*_of_slurm(), *_of_groups(), machine], key=lambda each: each.size)
 
 
-def _of_groups() -> Iterator[float]:
+def _of_groups() -> Iterator[Limit]:
     """What the control groups say that this process is in: SLURM's lie deep below the outermost."""
     with suppress(OSError):
         for line in OF_THIS_PROCESS.read_text().splitlines():
@@ -30,22 +57,23 @@ def _of_groups() -> Iterator[float]:
                 yield from _along(GROUPS / "memory", place, "memory.limit_in_bytes")
 
 
-def _along(root: Path, place: str, name: str) -> Iterator[float]:
+def _along(root: Path, place: str, name: str) -> Iterator[Limit]:
     """Read a limit in every folder from a group up to the outermost one."""
     here = root / place.lstrip("/")
     for folder in (here, *here.parents):
         if folder.is_relative_to(root):
-            with suppress(
-                OSError, ValueError
-            ):  # in a container it may lie elsewhere; "max" is none
-                yield float((folder / name).read_text())
+            with suppress(OSError, ValueError):  # where a container hides it; "max" is none
+                size = float((folder / name).read_text())
+                whose = f"what {folder / name} allows"
+                yield Limit(size, whose, "a job or a container with {gb:g} GB")
 
 
-def _of_slurm() -> Iterator[float]:
+def _of_slurm() -> Iterator[Limit]:
     """What a job was given, in MiB: of a node, or of each of a task's cores."""
     for name, times in (("NODE", 1), ("CPU", _number("SLURM_CPUS_PER_TASK") or 1)):
         if given := _number(f"SLURM_MEM_PER_{name}"):  # 0 is all there is
-            yield float(given * times * MIB)
+            whose = f"what SLURM gave this job (SLURM_MEM_PER_{name})"
+            yield Limit(float(given * times * MIB), whose, "a job of sbatch --mem={mib}M")
 
 
 def _number(name: str) -> int:

@@ -335,20 +335,19 @@ class _Cluster:
 
     def abandon(self) -> Collection[Index]:
         self._expect_there()
-        begun = {key for keys in self.client.processing().values() for key in keys}
-        idle = [index for index, each in self.futures.items() if each.key not in begun]
-        idle = [index for index in idle if not self.futures[index].done()]
-        self.client.cancel([self.futures[index] for index in idle])
+        try:
+            begun = {key for keys in self.client.processing().values() for key in keys}
+            idle = [index for index, each in self.futures.items() if each.key not in begun]
+            idle = [index for index in idle if not self.futures[index].done()]
+            self.client.cancel([self.futures[index] for index in idle])
+        except OSError as error:  # which the client had not noticed yet
+            raise _gone() from error
         return idle
 
     def _expect_there(self) -> None:
         """Raise where the client has given up its scheduler, which it does after half a minute."""
         if self.client.status in ("closing", "closed"):
-            raise ClusterGone(
-                "the cluster that lifted the scene is gone; expected its scheduler to stay until "
-                "all is written. What is written stays: start a cluster again, and finish with "
-                "write_zarr(fused, store, resume=True)"
-            )
+            raise _gone()
 
     def _fetched(self, finished: Finished) -> Finished:
         """Fetch what a task returned, and let go of it.
@@ -381,6 +380,14 @@ class _Cluster:
             error = future.exception() if future.status == "error" else None
             error = error or CancelledError(f"the cluster says {future.status}")
         self.finished.put(Finished(index, error))
+
+
+def _gone() -> ClusterGone:
+    return ClusterGone(
+        "the cluster that lifted the scene is gone; expected its scheduler to stay until all is "
+        "written. What is written stays: start a cluster again, and finish with "
+        "write_zarr(fused, store, resume=True)"
+    )
 
 
 @dataclass(frozen=True)

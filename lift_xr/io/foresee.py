@@ -21,6 +21,7 @@ from lift_xr.errors import LayoutError
 from lift_xr.fuse import predict
 from lift_xr.grid import compare
 from lift_xr.io import allowed
+from lift_xr.io.allowed import Limit
 from lift_xr.io.cores import cores
 from lift_xr.io.engines import client_in_charge
 from lift_xr.io.foreseen import Plan
@@ -142,14 +143,14 @@ def plan(
 
 @dataclass(frozen=True)
 class _Workers:
-    """Who works: ``workers`` processes of ``threads`` tasks, each held to ``memory`` bytes.
+    """Who works: ``workers`` processes of ``threads`` tasks, each held to ``limit``.
 
     ``here`` is whether this process does; ``a_machine`` how many threads share a machine.
     """
 
     workers: int
     threads: int
-    memory: float
+    limit: Limit
     here: bool
     a_machine: int
 
@@ -167,9 +168,10 @@ class _Workers:
         if threads is None:
             have = max((each["nthreads"] for each in known), default=0)
             threads = have or cores(dask.config.get("num_workers", None))
-        limit: float = _bytes(memory) if memory is not None else inf
+        limit = Limit(_bytes(memory) if memory is not None else inf)
         if memory is None and known:
-            limit = min(each["memory_limit"] or inf for each in known)
+            least = min(each["memory_limit"] or inf for each in known)
+            limit = Limit(least, "what a worker has", "workers of {gb:g} GB each")
         elif memory is None and here:
             limit = allowed.memory()
         workers, threads = _expect_count(workers, "workers"), _expect_count(threads, "threads")
@@ -179,8 +181,8 @@ class _Workers:
 
     def side_by_side(self, foreseen: Plan) -> int:
         """Count the threads a probe keeps busy: those of a machine, as far as this one bears it."""
-        room = int(min(allowed.memory(), self.memory if self.here else inf) - foreseen.base)
-        fit = room // foreseen.bytes_per_task
+        room = min(allowed.memory().size, self.limit.size if self.here else inf) - foreseen.base
+        fit = int(room // foreseen.bytes_per_task)
         return max(1, min(self.a_machine, foreseen.shards, cores(), fit))
 
 
@@ -218,13 +220,13 @@ def _draft(
         bytes_per_task=max(held.total for held in (first, *later)),
         base=loaded + RESERVE + min(cached, gdal_cache()),
         ratio=ratio,
-        limit=where.memory,
+        limit=where.limit.size,
     )
 
 
 def _with_probe(foreseen: Plan, probe: Probe) -> Plan:
     """Add what a shard took; a model may hold more than its result."""
-    held = max(foreseen.bytes_per_task, probe.memory - RESERVE)
+    held = max(foreseen.bytes_per_task, probe.memory)
     return replace(foreseen, probe=probe, bytes_per_task=held)
 
 
@@ -267,12 +269,13 @@ def _expect_few_tasks(foreseen: Plan, shard: int) -> None:
 
 def _expect_memory(foreseen: Plan, shard: int, where: _Workers, draft: Callable[..., Plan]) -> None:
     """Raise LayoutError, saying what would fit, where a worker would hold more than it may."""
-    if foreseen.peak_memory <= where.memory:
+    if foreseen.peak_memory <= where.limit.size:
         return
+    whose = f", {where.limit.whose}" if where.limit.whose else ""
     raise LayoutError(
         f"with shards of {shard} pixels, a worker of {counted(foreseen.threads, 'thread')} holds "
         f"up to {size(foreseen.peak_memory)} ({foreseen.parts}); expected at most "
-        f"{size(where.memory)}. "
+        f"{size(where.limit.size)}{whose}. "
         f"Use {', or '.join(_what_fits(foreseen, shard, where, draft))}"
     )
 
@@ -285,13 +288,13 @@ def _what_fits(
     edge = shard
     while edge % 2 == 0 and edge > LEAST_SHARD:
         edge //= 2
-        if draft(shard=edge).peak_memory <= where.memory:
+        if draft(shard=edge).peak_memory <= where.limit.size:
             fits.append(f"shard={edge}")
             break
-    room = (where.memory - foreseen.base) // foreseen.bytes_per_task
+    room = (where.limit.size - foreseen.base) // foreseen.bytes_per_task
     if room >= 1:
         fits.append(f"threads={int(room)}")
-    return [*fits, f"memory='{ceil(foreseen.peak_memory / 1e8) / 10:g}GB'"]
+    return [*fits, where.limit.ask_for(foreseen.peak_memory)]
 
 
 def _suited(ratio: float | None) -> int:

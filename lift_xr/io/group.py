@@ -12,8 +12,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Worker, WorkerPlugin
+from tornado.ioloop import PeriodicCallback
 
 from lift_xr.io.interrupt import SIGNALS
+
+PATIENCE = 5.0  # seconds that a run waits for all workers to have heard of it
+LOOK = 2000  # milliseconds between two looks whether the client is there
 
 
 @contextmanager
@@ -23,18 +27,33 @@ def left_to_client(client: Any) -> Iterator[None]:
     Ctrl-C goes to every process of a terminal's group, and so do a notebook's button and what
     ``timeout`` sends. The client ends its run once the shards in hand are written; a worker that
     took it for itself would die with its shard.
+
+    Workers that do not answer keep nobody waiting: a run does without what this is for.
     """
-    plugin = _LeftToClient()
-    client.register_plugin(plugin)
+    heard, over = threading.Event(), threading.Event()
+    telling = threading.Thread(target=_tell, args=(client, heard, over), daemon=True)
+    telling.start()
+    heard.wait(PATIENCE)
     try:
         yield
     finally:
-        with suppress(Exception):  # the cluster is gone, and its workers with it
-            client.unregister_worker_plugin(plugin.name)
+        over.set()
+        telling.join(PATIENCE)
+
+
+def _tell(client: Any, heard: threading.Event, over: threading.Event) -> None:
+    """Tell all workers, and at the end that it is over: both wait for the slowest of them."""
+    plugin = _LeftToClient()
+    with suppress(Exception):  # one of them died just now; the others have been told
+        client.register_plugin(plugin)
+    heard.set()
+    over.wait()
+    with suppress(Exception):  # the cluster is gone, and its workers with it
+        client.unregister_worker_plugin(plugin.name)
 
 
 class _LeftToClient(WorkerPlugin):  # type: ignore[misc]  # of distributed, which is untyped
-    """Deafens the workers of a group, and those that join it while the run goes on."""
+    """Deafens the workers of a group, and those that join it, while the client is there."""
 
     def __init__(self) -> None:
         self.name = f"lift-xr-{uuid.uuid4().hex}"
@@ -42,13 +61,47 @@ class _LeftToClient(WorkerPlugin):  # type: ignore[misc]  # of distributed, whic
 
     def setup(self, worker: Worker) -> None:
         del worker
-        self.before = {}
+        self.looks = PeriodicCallback(self._look, LOOK)
         here = self.group == os.getpgrp() and self.host == socket.gethostname()
         main = threading.current_thread() is threading.main_thread()
-        if here and main and self.client != os.getpid():
-            self.before = {each: signal.signal(each, signal.SIG_IGN) for each in SIGNALS}
+        if here and main and self.client != os.getpid() and _is_there(self.client):
+            _deafen(self.name)
+            self.looks.start()
 
     def teardown(self, worker: Worker) -> None:
         del worker
-        for number, handler in self.before.items():
+        self.looks.stop()
+        _let_hear(self.name)
+
+    def _look(self) -> None:
+        if not _is_there(self.client):  # it was killed, and could not say that its run is over
+            self.looks.stop()
+            _let_hear(self.name)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# Of this process, while any run asks for it: runs that overlap need not end in any order.
+_ASKED: set[str] = set()
+_BEFORE: dict[int, Any] = {}
+
+
+def _deafen(name: str) -> None:
+    if not _ASKED:
+        _BEFORE.update({each: signal.signal(each, signal.SIG_IGN) for each in SIGNALS})
+    _ASKED.add(name)
+
+
+def _let_hear(name: str) -> None:
+    if name not in _ASKED:
+        return
+    _ASKED.remove(name)
+    if not _ASKED:
+        for number, handler in _BEFORE.items():
             signal.signal(number, handler)

@@ -22,7 +22,7 @@ from lift_xr.io.codecs import one_codec_at_a_time
 from lift_xr.io.create import create, paths_written
 from lift_xr.io.shards import Index, Target, write_block, write_lifted
 from lift_xr.laps import lap, laps
-from lift_xr.memory import forget_peak, of_peak, of_this_process
+from lift_xr.memory import RESERVE, forget_peak, of_peak, of_this_process
 from lift_xr.packing import Packing
 from lift_xr.plan import Pass
 from lift_xr.windows import Span, spans_of, windows
@@ -49,7 +49,8 @@ class Probe:
     stored, raw
         Bytes of its pixels at every level of the pass, then of its flags: compressed, and not.
     memory
-        Bytes by which this process grew at most, for each thread; 0 where that cannot be told.
+        Bytes by which this process grew at most, for each thread, less those of first tasks; 0
+        where that cannot be told.
     """
 
     index: Index
@@ -104,7 +105,7 @@ def probe_shard(
         codec=spent["write"],
         stored=found[0][1],
         raw=raw,
-        memory=max(0, of_peak() - before) // threads if forgets else 0,
+        memory=max(0, of_peak() - before - RESERVE) // threads if forgets else 0,
     )
 
 
@@ -123,6 +124,7 @@ def _timed_task(
             window = _cut(lifted, each, index).compute(scheduler=HERE)
         _run_task(lifted, target, index, window, prior)
     stored = tuple(_stored(contents, path) for path in paths_written(each, blueprint.variable))
+    contents.clear()  # arrays that are kept open keep their stores
     return spent, stored
 
 

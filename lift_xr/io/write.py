@@ -131,6 +131,9 @@ def write_zarr(
         When shards were tried four times and failed; all others are written. Resume to try again.
         Of a part, also when it found files lost that other parts had written, and these have not
         written them again by its end: it says which parts to run again.
+    ClusterGone
+        When the scheduler of the cluster that does the work ends, or nobody reaches it for half a
+        minute. Resume to finish, on another.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """

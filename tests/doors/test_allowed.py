@@ -28,7 +28,7 @@ def put(path: Path, text: str) -> None:
 
 
 def test_without_other_limits_it_is_the_machine() -> None:
-    assert allowed.memory() == 64 * 2**30
+    assert allowed.memory().size == 64 * 2**30
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_slurm_gives_a_task_so_much(
     }
     for name, value in told.items():
         monkeypatch.setenv(names[name], value)
-    assert allowed.memory() == given * MIB
+    assert allowed.memory().size == given * MIB
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_a_group_far_below_the_outermost_limits_what_is_in_it(
     put(tmp_path / folder / "slice" / name, "max\n")
     put(tmp_path / folder / "slice/job_7" / name, f"{2 * 2**30}\n")
     put(tmp_path / folder / "slice/job_8" / name, "1\n")
-    assert allowed.memory() == 2 * 2**30
+    assert allowed.memory().size == 2 * 2**30

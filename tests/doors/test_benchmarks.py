@@ -35,6 +35,12 @@ def test_the_training_of_methods_is_timed() -> None:
     assert len([line for line in told.splitlines() if line.startswith("|")]) == 3
 
 
+def test_what_lifting_costs_is_timed_by_method() -> None:
+    told = run("lifting.py", "linear", "--edge", 40, "--ratio", 4, "--bands", 10, "--rounds", 1)
+    assert "| linear | " in told
+    assert told.rstrip().endswith("| 1.00 (1.00-1.00) |")
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a large mosaic is written; the model beside it is trained by who comes first."""

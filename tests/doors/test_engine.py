@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +27,7 @@ import pytest
 import xarray as xr
 import zarr
 from distributed import Client, LocalCluster, default_client
+from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_info
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore
 
@@ -33,7 +37,7 @@ from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
 from lift_xr.io import codecs, cog, compute, engines, export, kind, open_scene, status, write_zarr
 from lift_xr.io.fill import WriteFailed
-from lift_xr.io.group import left_to_client
+from lift_xr.io.group import _LeftToClient, left_to_client
 from lift_xr.io.interrupt import SIGNALS
 from lift_xr.models import Model
 from tests.clusters import two_workers
@@ -343,6 +347,75 @@ def test_workers_of_the_clients_group_leave_interrupts_to_it_while_a_run_goes_on
         store = write_zarr(scene, tmp_path / "s.zarr", shard=20)
         assert [*client.run(deaf).values()] == [False, False]
     assert (open_scene(store) == 1).all()
+
+
+def test_runs_that_overlap_end_in_any_order(tmp_path):
+    with two_workers() as client, ExitStack() as first, ExitStack() as second:
+        first.enter_context(left_to_client(client))
+        second.enter_context(left_to_client(client))
+        first.close()
+        assert [*client.run(deaf).values()] == [True, True]
+        second.close()
+        assert [*client.run(deaf).values()] == [False, False]
+
+
+def test_a_worker_that_dies_as_it_is_told_ends_no_run():
+    told = []
+
+    def register_plugin(plugin):
+        told.append(plugin.name)
+        raise CommClosedError("in <TCP (closed) ...>: Stream is closed")
+
+    client = SimpleNamespace(
+        register_plugin=register_plugin, unregister_worker_plugin=lambda name: told.append(name)
+    )
+    with left_to_client(client):
+        pass
+    assert len(told) == 2
+    assert told[0] == told[1]
+
+
+def test_workers_hear_again_once_their_client_is_gone():
+    async def outlive(client):
+        plugin = _LeftToClient()
+        plugin.client = client.pid
+        plugin.setup(None)
+        assert deaf()
+        client.kill()
+        client.wait()
+        plugin._look()
+        assert not deaf()
+        plugin.setup(None)  # as the scheduler has it for a worker that joins
+        assert not deaf()
+
+    with subprocess.Popen(["sleep", "60"]) as client:
+        asyncio.run(outlive(client))
+
+
+def test_what_workers_compute_on_is_told_by_those_that_answer(city, model, pixels, monkeypatch):
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50), device="auto")
+    told = []
+    client = SimpleNamespace(run=lambda *_, on_error: dict(enumerate(told)))
+    monkeypatch.setattr(kind, "client_in_charge", lambda: client)
+    monkeypatch.setattr(kind, "expect_worker", lambda _: None)
+    told[:] = ["cpu", CommClosedError("it died just now")]
+    assert kind.kind_of_device(fused.data) == "cpu"
+    told[:] = ["cpu", ModuleNotFoundError("No module named 'lift_xr'")]
+    with pytest.raises(ModuleNotFoundError):
+        kind.kind_of_device(fused.data)
+    told[:] = [CommClosedError("it died just now")]
+    with pytest.raises(CommClosedError):
+        kind.kind_of_device(fused.data)
+
+
+def test_a_run_that_is_stopped_while_its_scheduler_is_gone_says_so():
+    def processing():
+        raise CommClosedError("ConnectionPool closing.")
+
+    engine = object.__new__(engines._Cluster)
+    engine.client = SimpleNamespace(status="running", processing=processing)
+    with pytest.raises(engines.ClusterGone, match="start a cluster again"):
+        engine.abandon()
 
 
 def close_the_client(block: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -19,6 +20,7 @@ import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
 from dask.core import flatten
+from zarr.storage import MemoryStore
 
 import lift_xr
 from lift_xr.cli import main
@@ -156,7 +158,7 @@ def test_a_probe_keeps_as_many_threads_busy_as_share_a_machine(
     if not settings:
         monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
     monkeypatch.setattr(FORESEE, "cores", lambda asked=None: cores)
-    monkeypatch.setattr(allowed, "memory", lambda: memory)
+    monkeypatch.setattr(allowed, "memory", lambda: allowed.Limit(memory))
     settings = {"workers": None if not settings else 1, "shard": 200} | settings
     foreseen = lift_xr.plan(small(), model, **settings)
     assert foreseen.probe.threads == beside
@@ -169,6 +171,17 @@ def test_threads_side_by_side_store_the_same_and_count_once(model):
     )
     for name in ("index", "pixels", "stored", "raw"):
         assert getattr(one, name) == getattr(two, name)
+
+
+def test_a_probe_keeps_nothing_of_what_it_wrote(model):
+    def kept() -> int:
+        gc.collect()
+        stores = [each for each in gc.get_objects() if type(each) is MemoryStore]
+        return sum(len(value) for each in stores for value in each._store_dict.values())
+
+    before = kept()
+    lift_xr.plan(small(), model, shard=200, workers=1, threads=2)
+    assert kept() <= before
 
 
 def test_a_probe_passes_over_nodata(model):
@@ -241,14 +254,28 @@ def test_a_client_tells_who_works_and_in_how_much_memory(model, monkeypatch):
     monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
     foreseen = planned(model, workers=None, threads=None)
     assert (foreseen.workers, foreseen.threads) == (2, 3)
-    with pytest.raises(LayoutError, match=r"4 threads .*expected at most 2 GB. Use shard=640"):
+    with pytest.raises(
+        LayoutError, match=r"4 threads .*expected at most 2 GB, what a worker has. Use shard=640"
+    ):
         planned(model, workers=None, threads=4)
 
 
 def test_alone_the_machine_is_the_limit(model, monkeypatch):
-    monkeypatch.setattr(allowed, "memory", lambda: 5e8)
+    monkeypatch.setattr(allowed, "memory", lambda: allowed.Limit(5e8))
     with pytest.raises(LayoutError, match="expected at most 500 MB"):
         planned(model, workers=None, threads=1)
+
+
+def test_who_allows_so_much_is_named_and_what_to_ask_them_for(model, monkeypatch):
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "400")
+    told = r"at most 419 MB, what SLURM gave this job \(SLURM_MEM_PER_NODE\). Use .*a job of "
+    with pytest.raises(LayoutError, match=told + r"sbatch --mem=\d{3,4}M$"):
+        planned(model, workers=None, threads=1)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    two = client(*[{"nthreads": 1, "memory_limit": 4 * 10**8, "host": "node1"}] * 2)
+    monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
+    with pytest.raises(LayoutError, match=r"at most 400 MB, what a worker has. Use .* GB each$"):
+        planned(model, workers=None, threads=None)
 
 
 def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, monkeypatch):
@@ -256,7 +283,7 @@ def test_where_no_limit_is_known_the_plan_says_that_nothing_was_compared(model, 
     assert huge.limit == np.inf
     assert "limit     not known: say what a worker may hold" in repr(huge)
     assert "limit     8 GB a worker" in repr(planned(model, memory="8GB"))
-    monkeypatch.setattr(allowed, "memory", lambda: 64e9)
+    monkeypatch.setattr(allowed, "memory", lambda: allowed.Limit(64e9))
     assert "limit     64 GB a worker" in repr(planned(model, workers=None))
 
 

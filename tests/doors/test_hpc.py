@@ -170,6 +170,27 @@ def test_a_part_that_runs_out_of_time_goes_on_later_and_one_that_is_cancelled_do
     assert (asked.read_text() if asked.exists() else "") == again
 
 
+@pytest.mark.parametrize(("at_the_limit", "again"), [(True, "requeue 7\n"), (False, "")])
+def test_a_part_that_slurm_ends_at_its_limit_goes_on_later_too(
+    tmp_path: Path, at_the_limit: bool, again: str
+) -> None:
+    stand_in(tmp_path, "lift-xr", "trap '' TERM", "touch ready", "sleep 1.5", "exit 75")
+    asked = stand_in(tmp_path, "scontrol")
+    script = (HPC / "parts.sbatch").read_text()
+    assert "-ge 290" in script  # of the 300 s that --signal gives notice of
+    (tmp_path / "parts").write_text(script.replace("-ge 290", "-ge 0" if at_the_limit else "-ge 9"))
+    running = subprocess.Popen(
+        ["bash", "parts", "m", "l", "s"], cwd=tmp_path, env=environment(tmp_path)
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    running.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(30) == 75
+    assert (asked.read_text() if asked.exists() else "") == again
+
+
 @pytest.mark.parametrize(("code", "restarts"), [(0, 0), (2, 0), (3, 0), (75, 20)])
 def test_nothing_else_is_run_again_by_itself(tmp_path: Path, code: int, restarts: int) -> None:
     stop = "trap '' TERM; kill -USR1 $PPID; sleep 0.1" if code == 75 else ""
@@ -187,7 +208,15 @@ def test_some_parts_can_be_run_again(tmp_path: Path) -> None:
     given = ("m.tif", "m.lift", "f.zarr", "--msi-bands", "3,2,1")
     assert submit("parts.sbatch", *given, folder=tmp_path, **array) == 0
     assert "--part 3/16" in said.read_text()
+    assert said.read_text().startswith("fuse m.tif --model m.lift")
     assert said.read_text().endswith(" --quiet --msi-bands 3,2,1\n")
+
+
+def test_a_part_is_given_the_cube_where_its_model_asks_for_it(tmp_path: Path) -> None:
+    said = stand_in(tmp_path, "lift-xr")
+    given = ("m.tif", "m.lift", "f.zarr")
+    assert submit("parts.sbatch", *given, folder=tmp_path, HSI="the hsi.zarr") == 0
+    assert said.read_text().startswith("fuse the hsi.zarr m.tif --model m.lift")
 
 
 def test_a_model_is_trained_once(tmp_path: Path) -> None:
@@ -261,6 +290,8 @@ def test_one_allocation_has_a_scheduler_a_client_and_workers(
         (lift_xr.WriteFailed("1 shard failed", {}), 3),
         (lift_xr.LayoutError("no such store"), 2),
         (TimeoutError("no workers"), 2),
+        (ValueError("hsi is None"), 2),
+        (lift_xr.ClusterGone("the cluster is gone"), 75),
     ],
 )
 def test_one_allocation_says_how_it_ended(
@@ -274,6 +305,7 @@ def test_one_allocation_says_how_it_ended(
 
     monkeypatch.setitem(script["ended"].__globals__, "main", main)
     assert script["ended"]("msi.zarr", "linear.lift", "fused.zarr") == code
+    assert script["ended"]("msi.zarr", "linear.lift") == 2
 
 
 def test_one_allocation_refuses_a_job_that_is_too_short_and_says_so() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from dataclasses import astuple
 from datetime import UTC, datetime
 
@@ -8,8 +10,10 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 from zarr.storage import FsspecStore, MemoryStore
 
+from lift_xr.cli import main
 from lift_xr.errors import LayoutError
 from lift_xr.io import status, verify, write_zarr
 from lift_xr.io.fill import WriteFailed
@@ -71,6 +75,18 @@ def test_the_rate_is_that_of_the_work_without_the_pauses(tmp_path):
     found = status(tmp_path / "s.zarr")
     assert found.rate == pytest.approx(0.1)
     assert found.eta == pytest.approx(10)
+
+
+def test_what_is_overdue_is_due_and_not_done(tmp_path):
+    with pytest.raises(WriteFailed):
+        write_zarr(scene(burning=(10,)), tmp_path / "s.zarr", shard=100)
+    now = time.time()
+    for row in range(10):
+        moment = now - 30 - 10 * (9 - row)
+        os.utime(tmp_path / f"s.zarr/_progress/0/c/0/{row}/0/0", (moment, moment))
+    assert status(tmp_path / "s.zarr").eta == 0
+    said = CliRunner().invoke(main, ["status", str(tmp_path / "s.zarr")]).output
+    assert re.search(r"left +due by now", said)
 
 
 def test_a_date_that_no_standard_knows_is_as_good_as_none():
