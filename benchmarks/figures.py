@@ -53,8 +53,9 @@ def by_row(rows: list[dict], psnr: Psnr, baseline: str, ceiling: str, path: Path
     if ceiling in psnr:
         gap = (psnr[ceiling] - psnr[baseline])[order]
         axes.barh(places, gap, height=0.65, color=FAINT, label=f"gap to {ceiling}", zorder=1)
-    others = [name for name in psnr if name not in (baseline, ceiling)]
-    for colour, marker, name in zip(COLOURS, MARKERS, others, strict=False):
+    for colour, marker, name in zip(COLOURS, MARKERS, psnr, strict=False):
+        if name in (baseline, ceiling) or told_apart(axes, psnr, name):
+            continue
         gain = (psnr[name] - psnr[baseline])[order]
         axes.scatter(gain, places, s=16, c=colour, marker=marker, label=name, zorder=3)
     axes.axvline(0, color=INK, linewidth=1, zorder=2)
@@ -62,7 +63,7 @@ def by_row(rows: list[dict], psnr: Psnr, baseline: str, ceiling: str, path: Path
     axes.set_ylim(-0.8, len(rows) - 0.2)
     axes.set_xlabel(f"PSNR above {baseline} (dB)")
     axes.tick_params(axis="y", length=0)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    figure.legend(frameon=False, loc="outside upper left", ncols=3)
     figure.savefig(path)
     plt.close(figure)
     return path
@@ -85,7 +86,7 @@ def by_group(rows: list[dict], psnr: Psnr, path: Path) -> Path:
         panel(axes, rows, psnr, name)
     panels[0][0].set_ylabel("mean PSNR (dB)")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=len(labels))
+    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=3)
     figure.savefig(path)
     plt.close(figure)
     return path
@@ -95,11 +96,9 @@ def panel(axes: Axes, rows: list[dict], psnr: Psnr, name: str) -> None:
     """One line a method over the values of one setting; PSFs have no order, so no line."""
     found = groups(rows, name)
     places = range(len(found))
-    best = max(values.mean() for values in psnr.values())
     line = "none" if name == "psf" else "-"
     for colour, marker, method in zip(COLOURS, MARKERS, psnr, strict=False):
-        if (apart := best - psnr[method].mean()) > FAR:  # it would flatten all others
-            axes.plot([], [], linestyle="none", label=f"{method}: {apart:.0f} dB below the best")
+        if told_apart(axes, psnr, method):
             continue
         means = [np.mean(psnr[method][members]) for members in found.values()]
         style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
@@ -112,6 +111,14 @@ def panel(axes: Axes, rows: list[dict], psnr: Psnr, name: str) -> None:
     counted = "1 scene" if len(scenes) == 1 else f"{len(scenes)} scenes"
     axes.set_title(f"by {TITLES[name]} ({counted})", loc="left", fontsize=8)
     axes.grid(axis="y", color="#eeeeee")
+
+
+def told_apart(axes: Axes, psnr: Psnr, name: str) -> bool:
+    """Whether a method is so far below the best that it would flatten all others; then say so."""
+    apart = max(values.mean() for values in psnr.values()) - psnr[name].mean()
+    if apart > FAR:
+        axes.plot([], [], linestyle="none", label=f"{name}: {apart:.0f} dB below the best")
+    return bool(apart > FAR)
 
 
 def groups(rows: list[dict], name: str) -> dict[object, list[int]]:

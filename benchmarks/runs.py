@@ -187,14 +187,16 @@ def measured_by(
 
 @lru_cache(maxsize=1)
 def code() -> str:
-    """The commit that changed ``lift_xr`` last, and a plus if it has changed since.
+    """The commit that changed last what results depend on, and a plus if it has changed since.
 
-    A dash where git does not know: one copy cannot be told from another.
+    That is ``lift_xr``, the methods that are the benchmark's own, and how it degrades. A dash where
+    git does not know: one copy cannot be told from another.
     """
-    folder = Path(lift_xr.__file__).parent
+    here = Path(__file__).parent
+    files = (Path(lift_xr.__file__).parent, here / "methods.py", here / "published.py")
     try:
-        last = told_by("git", "-C", str(folder), "log", "-1", "--format=%h", "--", ".")
-        changed = told_by("git", "-C", str(folder), "status", "--porcelain", "--", ".")
+        last = told_by("git", "-C", str(here), "log", "-1", "--format=%h", "--", *map(str, files))
+        changed = told_by("git", "-C", str(here), "status", "--porcelain", "--", *map(str, files))
     except (OSError, subprocess.CalledProcessError):
         return "-"
     return f"{last}{'+' if changed else ''}" if last else "-"

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
+import xarray as xr
 from dask_jobqueue.slurm import SLURMRunner
 from distributed import Client, performance_report
 
@@ -32,6 +33,10 @@ NO_END = (
 )
 
 
+class Unfit(Exception):
+    """What was given cannot be lifted."""
+
+
 def main(msi: str, model: str, store: str) -> None:
     """Write the store, or as much of it as there is time for."""
     with cluster() as runner, Client(runner) as client:
@@ -41,14 +46,18 @@ def main(msi: str, model: str, store: str) -> None:
         stop_before(os.environ.get("SLURM_JOB_END_TIME"))
         name = f"lift-xr-{os.environ['SLURM_JOB_ID']}"
         with report(f"{name}.html"):
-            mosaic = lift_xr.open_scene(msi, block=SHARD)
-            fused = lift_xr.predict(lift_xr.load_model(model), mosaic, hsi=cube())
+            fused = lifted(msi, model)
             lift_xr.write_zarr(fused, store, shard=SHARD, resume=True, log=f"{name}.jsonl")
 
 
-def cube() -> Any:
-    """The cube, for models that look at it again: they say so where it is not given."""
-    return lift_xr.open_scene(os.environ["HSI"]) if os.environ.get("HSI") else None
+def lifted(msi: str, model: str) -> xr.DataArray:
+    """What is to be written, lazy; models that look at the cube again are given it as HSI."""
+    try:
+        mosaic = lift_xr.open_scene(msi, block=SHARD)
+        cube = lift_xr.open_scene(os.environ["HSI"]) if os.environ.get("HSI") else None
+        return lift_xr.predict(lift_xr.load_model(model), mosaic, hsi=cube)
+    except (ValueError, OSError) as error:
+        raise Unfit(f"{type(error).__name__}: {error}") from error
 
 
 def cluster() -> SLURMRunner:
@@ -99,7 +108,7 @@ def ended(*given: str) -> int:
     except lift_xr.WriteFailed as error:
         print(error, file=sys.stderr)
         return FAILED
-    except (ValueError, OSError) as error:  # all errors of lift_xr, and TimeoutError, are such
+    except (Unfit, lift_xr.LayoutError, OSError) as error:  # TimeoutError is an OSError
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return WRONG
     return 0

@@ -92,9 +92,9 @@ def progress(store: str) -> Table:
         table.add_row("clipped", f"{share(found.clipped)} of the values")
     if found.rate is not None and not found.complete:
         table.add_row("rate", f"{60 * found.rate:.3g} a minute")
-    if found.eta is not None and not found.complete:
-        overdue = found.eta < 1  # also where everybody has just stopped, which nobody can tell yet
-        table.add_row("left", "due by now" if overdue else span(found.eta))
+    if found.eta is not None and found.left + found.failing and not found.differs:
+        # Due is also what nobody is at any more, until it has been so for long enough to be told.
+        table.add_row("left", span(found.eta) if found.eta >= 1 else "due by now")
     if found.idle is not None:
         table.add_row("last one", f"{span(found.idle)} ago")
     return table

@@ -23,19 +23,25 @@ class Limit:
     size
         In bytes.
     whose
-        Who says so, as in "what ... is".
+        What it is, for people: "what this machine has".
     ask
-        What to ask for instead, with places for GB and for MiB.
+        What to ask for instead, with places for GB and for MiB, of which ``cores`` share the
+        latter.
+    cores
+        Of which each is given its own.
     """
 
     size: float
     whose: str = ""
-    ask: str = "memory='{gb:g}GB'"
+    ask: str = ""
+    cores: int = 1
 
     def ask_for(self, size: float) -> str:
         """Say what to ask for, to be allowed so many bytes; to one digit of a GB."""
         gb = ceil(size / 1e8) / 10
-        return self.ask.format(gb=gb, mib=ceil(gb * 1e9 / MIB))
+        told = f"memory='{gb:g}GB'"
+        ask = self.ask.format(gb=gb, mib=ceil(gb * 1e9 / MIB / self.cores))
+        return f"{ask} ({told} plans for it)" if ask else told
 
 
 def memory() -> Limit:
@@ -70,10 +76,12 @@ def _along(root: Path, place: str, name: str) -> Iterator[Limit]:
 
 def _of_slurm() -> Iterator[Limit]:
     """What a job was given, in MiB: of a node, or of each of a task's cores."""
-    for name, times in (("NODE", 1), ("CPU", _number("SLURM_CPUS_PER_TASK") or 1)):
+    cores = _number("SLURM_CPUS_PER_TASK") or 1
+    for name, option, times in (("NODE", "mem", 1), ("CPU", "mem-per-cpu", cores)):
         if given := _number(f"SLURM_MEM_PER_{name}"):  # 0 is all there is
             whose = f"what SLURM gave this job (SLURM_MEM_PER_{name})"
-            yield Limit(float(given * times * MIB), whose, "a job of sbatch --mem={mib}M")
+            ask = f"a job of sbatch --{option}={{mib}}M"
+            yield Limit(float(given * times * MIB), whose, ask, times)
 
 
 def _number(name: str) -> int:

@@ -181,7 +181,8 @@ class _Workers:
 
     def side_by_side(self, foreseen: Plan) -> int:
         """Count the threads a probe keeps busy: those of a machine, as far as this one bears it."""
-        room = min(allowed.memory().size, self.limit.size if self.here else inf) - foreseen.base
+        room = min(allowed.memory().size, self.limit.size if self.here else inf)
+        room -= max(foreseen.base, of_this_process() + RESERVE)  # the probe is done here
         fit = int(room // foreseen.bytes_per_task)
         return max(1, min(self.a_machine, foreseen.shards, cores(), fit))
 

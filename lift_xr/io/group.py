@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 from distributed import Worker, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from lift_xr.io.interrupt import SIGNALS
 
+NAME = "lift-xr-signals"
 PATIENCE = 5.0  # seconds that a run waits for all workers to have heard of it
 LOOK = 2000  # milliseconds between two looks whether the client is there
 
@@ -28,13 +30,15 @@ def left_to_client(client: Any) -> Iterator[None]:
     ``timeout`` sends. The client ends its run once the shards in hand are written; a worker that
     took it for itself would die with its shard.
 
-    Workers that do not answer keep nobody waiting: a run does without what this is for.
+    A worker that does not answer keeps a run waiting for seconds, not until the scheduler gives it
+    up: a run can do without what this is for.
     """
     heard, over = threading.Event(), threading.Event()
-    telling = threading.Thread(target=_tell, args=(client, heard, over), daemon=True)
-    telling.start()
-    heard.wait(PATIENCE)
+    told = (client, heard, over)
+    telling = threading.Thread(target=_tell, args=told, name=NAME, daemon=True)
     try:
+        telling.start()
+        heard.wait(PATIENCE)
         yield
     finally:
         over.set()
@@ -44,7 +48,7 @@ def left_to_client(client: Any) -> Iterator[None]:
 def _tell(client: Any, heard: threading.Event, over: threading.Event) -> None:
     """Tell all workers, and at the end that it is over: both wait for the slowest of them."""
     plugin = _LeftToClient()
-    with suppress(Exception):  # one of them died just now; the others have been told
+    with suppress(Exception):  # one of them died just now
         client.register_plugin(plugin)
     heard.set()
     over.wait()
@@ -57,14 +61,15 @@ class _LeftToClient(WorkerPlugin):  # type: ignore[misc]  # of distributed, whic
 
     def __init__(self) -> None:
         self.name = f"lift-xr-{uuid.uuid4().hex}"
-        self.client, self.group, self.host = os.getpid(), os.getpgrp(), socket.gethostname()
+        self.client, self.born = os.getpid(), psutil.Process().create_time()
+        self.group, self.host = os.getpgrp(), socket.gethostname()
 
     def setup(self, worker: Worker) -> None:
         del worker
         self.looks = PeriodicCallback(self._look, LOOK)
         here = self.group == os.getpgrp() and self.host == socket.gethostname()
         main = threading.current_thread() is threading.main_thread()
-        if here and main and self.client != os.getpid() and _is_there(self.client):
+        if here and main and self.client != os.getpid() and self._has_client():
             _deafen(self.name)
             self.looks.start()
 
@@ -74,17 +79,17 @@ class _LeftToClient(WorkerPlugin):  # type: ignore[misc]  # of distributed, whic
         _let_hear(self.name)
 
     def _look(self) -> None:
-        if not _is_there(self.client):  # it was killed, and could not say that its run is over
+        if not self._has_client():  # it was killed, and could not say that its run is over
             self.looks.stop()
             _let_hear(self.name)
 
-
-def _is_there(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    def _has_client(self) -> bool:
+        """Whether the client is there: the same process, and not what is left of it."""
+        try:
+            found = psutil.Process(self.client)
+            return bool(found.create_time() == self.born and found.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
 
 
 # Of this process, while any run asks for it: runs that overlap need not end in any order.
@@ -104,4 +109,5 @@ def _let_hear(name: str) -> None:
     _ASKED.remove(name)
     if not _ASKED:
         for number, handler in _BEFORE.items():
-            signal.signal(number, handler)
+            # None is a handler that Python did not set, and cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

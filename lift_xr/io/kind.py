@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dask.array as da
@@ -73,12 +74,22 @@ def _kinds() -> Counter[str]:
     client = client_in_charge()
     if client is None:
         return Counter([find_device("auto")])
-    expect_worker(client)
-    told = list(client.run(find_device, "auto", on_error="return").values())
-    wrong = [each for each in told if isinstance(each, Exception)]
-    if wrong and not (len(wrong) < len(told) and all(isinstance(each, OSError) for each in wrong)):
-        raise wrong[0]
-    return Counter(each for each in told if each not in wrong)  # who died just now has no say
+    kinds: Counter[str] = Counter()
+    while not kinds:  # all that were asked may have died meanwhile
+        expect_worker(client)
+        kinds = Counter(_answers(client.run(find_device, "auto", on_error="return").values()))
+    return kinds
+
+
+def _answers(told: Iterable[Any]) -> Iterator[str]:
+    """Yield what workers answer; who died just now has no say, and any other error is one."""
+    from distributed.comm import CommClosedError  # where there is a client, distributed is there
+
+    for each in told:
+        if isinstance(each, Exception) and not isinstance(each, CommClosedError):
+            raise each
+        if isinstance(each, str):
+            yield each
 
 
 def _share(found: Counter[str], kind: str) -> str:

@@ -28,11 +28,13 @@ from lift_xr.plan import Pass
 from lift_xr.windows import Span, spans_of, windows
 
 HERE = "synchronous"  # one thread, as a task has
+Timed = tuple[dict[str, float], tuple[int, ...]]
+"""Of one task: the seconds of its laps, and the bytes it stored."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one shard took, while as many threads as a run has were busy with the same.
+    """What one shard took, while other threads were busy with the same, as in a run.
 
     Parameters
     ----------
@@ -86,15 +88,18 @@ def probe_shard(
     _lift(lifted, window[..., :1, :1], prior)  # what the first task of a process waits for
     del window
     blueprint = Blueprint(fused, (each,), packing)
-
-    def task(_: int) -> tuple[dict[str, float], tuple[int, ...]]:
-        return _timed_task(lifted, blueprint, index, prior)
-
     with ThreadPoolExecutor(threads) as pool:
-        found = [*pool.map(task, range(threads))]
-    laps_of = [spent for spent, _ in found]
-    spent = {name: fmean(each[name] for each in laps_of) for name in laps_of[0]}
-    raw = _raw(each, index)
+        found = [*pool.map(lambda _: _timed_task(lifted, blueprint, index, prior), range(threads))]
+    grown = of_peak() - before if forgets else 0
+    return _probe_of(index, _raw(each, index), found, first_read=first_read, grown=grown)
+
+
+def _probe_of(
+    index: Index, raw: tuple[int, ...], found: list[Timed], *, first_read: float, grown: int
+) -> Probe:
+    """Put together what the same task took on each of some threads."""
+    threads = len(found)
+    spent = {name: fmean(laps[name] for laps, _ in found) for name in found[0][0]}
     return Probe(
         index=index,
         pixels=raw[-1],
@@ -105,14 +110,12 @@ def probe_shard(
         codec=spent["write"],
         stored=found[0][1],
         raw=raw,
-        memory=max(0, of_peak() - before - RESERVE) // threads if forgets else 0,
+        memory=max(0, grown - RESERVE) // threads,
     )
 
 
-def _timed_task(
-    lifted: Lifted, blueprint: Blueprint, index: Index, prior: Prior | None
-) -> tuple[dict[str, float], tuple[int, ...]]:
-    """Do a task into a store of its own; give the seconds of its laps, and the bytes it stored."""
+def _timed_task(lifted: Lifted, blueprint: Blueprint, index: Index, prior: Prior | None) -> Timed:
+    """Read the window of a task, and do it into a store of its own, which is emptied."""
     (each,) = blueprint.passes
     contents: dict[str, Any] = {}
     store = zarr.storage.MemoryStore(contents)

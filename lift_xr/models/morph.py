@@ -71,7 +71,9 @@ def fit_morph(
         return _fit_beside(pairs, recipe, endmembers, seed=seed, device=device, report=report)
     space = _space_within(pairs, endmembers)
     mix = _Mixing.of(space, endmembers)
-    chosen = SinRecipe(components=len(endmembers), steps=recipe.steps).for_pixels(len(pairs.hsi))
+    chosen = SinRecipe(components=len(endmembers), steps=recipe.steps).for_pixels(
+        len(pairs.hsi), len(pairs.srf)
+    )
     limit = None if recipe.constraint == "none" else mix.limit(recipe.constraint, device)
     network, history = train_inversion(
         pairs, chosen, space, seed=seed, device=device, report=report, limit=limit

@@ -14,6 +14,7 @@ from torch import nn
 
 from lift_xr.kernel import DenseNetwork
 from lift_xr.models.byhand import ByHand
+from lift_xr.models.linear import LinearRecipe, fit_linear
 from lift_xr.models.pairs import Moments, Pairs, Seen
 from lift_xr.training import (
     Adam,
@@ -75,19 +76,25 @@ class SinRecipe:
     random did worse, and so did the mean of the neighbours, which adds no new direction. Many
     pixels hold more of it themselves: 2 up to a thousand, 1 from four thousand on."""
     schedule: WarmCosine = field(default_factory=lambda: WarmCosine(top=1e-2))
+    regression: float | None = None
+    """How much of the answer is that of a ridge regression: some where pixels are few for the
+    numbers that one settles, which are as many as the MSI has bands; none from fifteen times these
+    and four on. With 36 pixels and 4 bands a regression was up to 1.9 dB better than a network."""
 
-    def for_pixels(self, count: int) -> SinRecipe:
+    def for_pixels(self, count: int, msi_bands: int) -> SinRecipe:
         """The same recipe with every number chosen for this many training pixels."""
         steps = min(max(round(80 * count**0.5), 1000), 8_000)
         batch = min(max(count // 12, 128), 512)
         decay = min(50 / count, 0.3)
         reach = min(max(2 * (1000 / count) ** 0.5, 1.0), 2.0)
+        leaning = min(max((15 - count / (msi_bands + 4)) / 11, 0.0), 1.0) ** 2
         return replace(
             self,
             steps=steps if self.steps is None else self.steps,
             batch=batch if self.batch is None else self.batch,
             decay=decay if self.decay is None else self.decay,
             extrapolation=reach if self.extrapolation is None else self.extrapolation,
+            regression=leaning if self.regression is None else self.regression,
         )
 
 
@@ -189,7 +196,7 @@ class SinTraining:
 
     def __init__(self, pairs: Pairs, recipe: SinRecipe, *, seed: int, device: str) -> None:
         self.pairs, self.seed, self.device = pairs, seed, device
-        self.recipe = recipe.for_pixels(len(pairs.hsi))
+        self.recipe = recipe.for_pixels(len(pairs.hsi), len(pairs.srf))
         self.space = Whitening.of(pairs, self.recipe.components)
         self._network: SpectralInversion | None = None
 
@@ -207,7 +214,19 @@ class SinTraining:
             report=report,
             network=self._network,
         )
-        return self.space.unfold(to_dense(self._network)), history
+        share = self.recipe.regression
+        assert share is not None
+        history["chosen"]["regression"] = share
+        return leaning(self.space.unfold(to_dense(self._network)), self.pairs, share), history
+
+
+def leaning(network: DenseNetwork, pairs: Pairs, share: float) -> DenseNetwork:
+    """The answer of a network, with so much of it exchanged for that of a ridge regression."""
+    if not share:
+        return network
+    linear, _ = fit_linear(pairs, LinearRecipe(), seed=0, device="cpu", report=None)
+    rest = network.then((1 - share) * np.eye(network.bands), share * linear.bias)
+    return replace(rest, direct=(rest.direct + share * linear.direct).astype("float32"))
 
 
 def train_inversion(

@@ -23,6 +23,7 @@ import dask.array as da
 import numcodecs.blosc
 import numpy as np
 import obstore.store
+import psutil
 import pytest
 import xarray as xr
 import zarr
@@ -35,7 +36,18 @@ import lift_xr
 from lift_xr import device, synthetic
 from lift_xr.blocks import lifted_from
 from lift_xr.errors import LayoutError
-from lift_xr.io import codecs, cog, compute, engines, export, kind, open_scene, status, write_zarr
+from lift_xr.io import (
+    codecs,
+    cog,
+    compute,
+    engines,
+    export,
+    group,
+    kind,
+    open_scene,
+    status,
+    write_zarr,
+)
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.group import _LeftToClient, left_to_client
 from lift_xr.io.interrupt import SIGNALS
@@ -359,37 +371,90 @@ def test_runs_that_overlap_end_in_any_order(tmp_path):
         assert [*client.run(deaf).values()] == [False, False]
 
 
-def test_a_worker_that_dies_as_it_is_told_ends_no_run():
+def telling(register_plugin) -> tuple[Any, list[str]]:
+    """A client, and the names of the plugins that it was asked to take and to drop."""
     told = []
 
-    def register_plugin(plugin):
+    def register(plugin):
         told.append(plugin.name)
-        raise CommClosedError("in <TCP (closed) ...>: Stream is closed")
+        register_plugin()
 
-    client = SimpleNamespace(
-        register_plugin=register_plugin, unregister_worker_plugin=lambda name: told.append(name)
-    )
+    client = SimpleNamespace(register_plugin=register, unregister_worker_plugin=told.append)
+    return client, told
+
+
+def die() -> None:
+    raise CommClosedError("in <TCP (closed) ...>: Stream is closed")
+
+
+def test_a_worker_that_dies_as_it_is_told_ends_no_run():
+    client, told = telling(die)
     with left_to_client(client):
         pass
     assert len(told) == 2
     assert told[0] == told[1]
 
 
-def test_workers_hear_again_once_their_client_is_gone():
+def test_a_worker_that_does_not_answer_keeps_no_run_waiting(monkeypatch):
+    monkeypatch.setattr(group, "PATIENCE", 0.01)
+    answered = threading.Event()
+    client, told = telling(answered.wait)
+    with left_to_client(client):
+        assert len(told) == 1
+        (thread,) = [each for each in threading.enumerate() if each.name == group.NAME]
+        answered.set()
+    thread.join(30)
+    assert len(told) == 2
+
+
+def test_who_is_interrupted_while_it_waits_leaves_no_worker_deaf(monkeypatch):
+    client, told = telling(lambda: None)
+    waited = threading.Event.wait
+
+    def wait(event, timeout=None):
+        if timeout == group.PATIENCE:
+            raise KeyboardInterrupt
+        return waited(event, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    with pytest.raises(KeyboardInterrupt), left_to_client(client):
+        pass
+    assert len(told) == 2
+
+
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """Leave signals as they were, whatever a test does to those of this process."""
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    yield
+    group._ASKED.clear()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("hearing")
+def test_workers_hear_again_once_their_client_is_gone(monkeypatch):
+    monkeypatch.setattr(group, "LOOK", 10)
+
     async def outlive(client):
         plugin = _LeftToClient()
-        plugin.client = client.pid
+        plugin.client, plugin.born = client.pid, psutil.Process(client.pid).create_time()
         plugin.setup(None)
         assert deaf()
-        client.kill()
-        client.wait()
-        plugin._look()
-        assert not deaf()
+        client.kill()  # what is left of it stays, until somebody asks how it ended
+        while deaf():
+            await asyncio.sleep(0.01)
         plugin.setup(None)  # as the scheduler has it for a worker that joins
+        assert not deaf()
+        client.wait()
+        plugin.setup(None)
         assert not deaf()
 
     with subprocess.Popen(["sleep", "60"]) as client:
-        asyncio.run(outlive(client))
+        try:
+            asyncio.run(outlive(client))
+        finally:
+            client.kill()
 
 
 def test_what_workers_compute_on_is_told_by_those_that_answer(city, model, pixels, monkeypatch):
@@ -403,9 +468,12 @@ def test_what_workers_compute_on_is_told_by_those_that_answer(city, model, pixel
     told[:] = ["cpu", ModuleNotFoundError("No module named 'lift_xr'")]
     with pytest.raises(ModuleNotFoundError):
         kind.kind_of_device(fused.data)
-    told[:] = [CommClosedError("it died just now")]
-    with pytest.raises(CommClosedError):
+    told[:] = ["cpu", OSError("libcudnn.so: cannot open shared object file")]
+    with pytest.raises(OSError, match="libcudnn"):
         kind.kind_of_device(fused.data)
+    asked = iter([{}, {0: CommClosedError("it died just now")}, {1: "cpu"}])
+    client.run = lambda *_, on_error: next(asked)
+    assert kind.kind_of_device(fused.data) == "cpu"
 
 
 def test_a_run_that_is_stopped_while_its_scheduler_is_gone_says_so():

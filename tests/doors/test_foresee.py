@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,11 +28,14 @@ import lift_xr
 from lift_xr.cli import main
 from lift_xr.errors import LayoutError, SpectralError
 from lift_xr.io import allowed, write_zarr
+from lift_xr.io.probe import _probe_of
+from lift_xr.memory import RESERVE
 from lift_xr.models import Model
 from tests.scenes import on_grid
 
 FORESEE = importlib.import_module("lift_xr.io.foresee")
 HOUSTON = (83440, 24040)
+EMPTY = np.empty((0, 0, 0), "uint8")
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +179,42 @@ def test_threads_side_by_side_store_the_same_and_count_once(model):
 
 
 def test_a_probe_keeps_nothing_of_what_it_wrote(model):
-    def kept() -> int:
+    def stores() -> list[MemoryStore]:
         gc.collect()
-        stores = [each for each in gc.get_objects() if type(each) is MemoryStore]
-        return sum(len(value) for each in stores for value in each._store_dict.values())
+        return [each for each in gc.get_objects() if type(each) is MemoryStore]
 
-    before = kept()
+    before = {id(each) for each in stores()}
     lift_xr.plan(small(), model, shard=200, workers=1, threads=2)
-    assert kept() <= before
+    assert not [
+        each._store_dict for each in stores() if id(each) not in before and each._store_dict
+    ]
+
+
+def test_threads_side_by_side_read_side_by_side(model, monkeypatch):
+    monkeypatch.setattr(FORESEE, "cores", lambda asked=None: 2)
+    both, reads = threading.Barrier(2), itertools.count()
+
+    def read(block: np.ndarray) -> np.ndarray:
+        if next(reads):  # the first is by itself
+            both.wait(60)
+        return block
+
+    msi = small(200, 400)
+    msi = msi.copy(data=da.from_array(msi.to_numpy()).map_blocks(read, dtype="uint8", meta=EMPTY))
+    assert lift_xr.plan(msi, model, shard=200, workers=1, threads=2).probe.threads == 2
+    assert next(reads) == 3
+
+
+def test_what_threads_take_is_the_mean_and_what_they_hold_a_share():
+    laps = {"read": 2.0, "lift": 3.0, "encode": 1.0, "halve": 1.0, "write": 4.0}
+    slower = {name: 2 * each for name, each in laps.items()}
+    found = [(laps, (10, 5, 1)), (slower, (10, 5, 1))]
+    grown = RESERVE + 1000
+    probe = _probe_of((0, 0, 0), (40, 20, 4), found, first_read=1.0, grown=grown)
+    assert (probe.read, probe.lift, probe.encode, probe.codec) == (3, 4.5, 3, 6)
+    assert (probe.threads, probe.memory, probe.pixels) == (2, 500, 4)
+    slow = _probe_of((0, 0, 0), (40, 20, 4), found, first_read=9.0, grown=0)
+    assert (slow.read, slow.memory) == (9, 0)
 
 
 def test_a_probe_passes_over_nodata(model):
@@ -269,12 +302,19 @@ def test_alone_the_machine_is_the_limit(model, monkeypatch):
 def test_who_allows_so_much_is_named_and_what_to_ask_them_for(model, monkeypatch):
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "400")
     told = r"at most 419 MB, what SLURM gave this job \(SLURM_MEM_PER_NODE\). Use .*a job of "
-    with pytest.raises(LayoutError, match=told + r"sbatch --mem=\d{3,4}M$"):
+    with pytest.raises(LayoutError, match=told + r"sbatch --mem=\d{3,4}M \(memory='.*GB' plans"):
         planned(model, workers=None, threads=1)
     monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    with pytest.raises(LayoutError, match=r"\(SLURM_MEM_PER_CPU\).*--mem-per-cpu=[23]\d\dM"):
+        planned(model, workers=None, threads=1)
+    monkeypatch.delenv("SLURM_MEM_PER_CPU")
     two = client(*[{"nthreads": 1, "memory_limit": 4 * 10**8, "host": "node1"}] * 2)
     monkeypatch.setattr(FORESEE, "client_in_charge", lambda: two)
-    with pytest.raises(LayoutError, match=r"at most 400 MB, what a worker has. Use .* GB each$"):
+    with pytest.raises(
+        LayoutError, match=r"at most 400 MB, what a worker has. Use .* GB each \(memory="
+    ):
         planned(model, workers=None, threads=None)
 
 

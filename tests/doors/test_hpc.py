@@ -170,27 +170,6 @@ def test_a_part_that_runs_out_of_time_goes_on_later_and_one_that_is_cancelled_do
     assert (asked.read_text() if asked.exists() else "") == again
 
 
-@pytest.mark.parametrize(("at_the_limit", "again"), [(True, "requeue 7\n"), (False, "")])
-def test_a_part_that_slurm_ends_at_its_limit_goes_on_later_too(
-    tmp_path: Path, at_the_limit: bool, again: str
-) -> None:
-    stand_in(tmp_path, "lift-xr", "trap '' TERM", "touch ready", "sleep 1.5", "exit 75")
-    asked = stand_in(tmp_path, "scontrol")
-    script = (HPC / "parts.sbatch").read_text()
-    assert "-ge 290" in script  # of the 300 s that --signal gives notice of
-    (tmp_path / "parts").write_text(script.replace("-ge 290", "-ge 0" if at_the_limit else "-ge 9"))
-    running = subprocess.Popen(
-        ["bash", "parts", "m", "l", "s"], cwd=tmp_path, env=environment(tmp_path)
-    )
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.02)
-    running.send_signal(signal.SIGUSR1)
-    time.sleep(0.3)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(30) == 75
-    assert (asked.read_text() if asked.exists() else "") == again
-
-
 @pytest.mark.parametrize(("code", "restarts"), [(0, 0), (2, 0), (3, 0), (75, 20)])
 def test_nothing_else_is_run_again_by_itself(tmp_path: Path, code: int, restarts: int) -> None:
     stop = "trap '' TERM; kill -USR1 $PPID; sleep 0.1" if code == 75 else ""
@@ -290,7 +269,6 @@ def test_one_allocation_has_a_scheduler_a_client_and_workers(
         (lift_xr.WriteFailed("1 shard failed", {}), 3),
         (lift_xr.LayoutError("no such store"), 2),
         (TimeoutError("no workers"), 2),
-        (ValueError("hsi is None"), 2),
         (lift_xr.ClusterGone("the cluster is gone"), 75),
     ],
 )
@@ -305,7 +283,21 @@ def test_one_allocation_says_how_it_ended(
 
     monkeypatch.setitem(script["ended"].__globals__, "main", main)
     assert script["ended"]("msi.zarr", "linear.lift", "fused.zarr") == code
-    assert script["ended"]("msi.zarr", "linear.lift") == 2
+
+
+def test_one_allocation_says_what_it_cannot_lift(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = runpy.run_path(str(HPC / "one_allocation.py"))
+    wanted = script["lifted"].__globals__
+    monkeypatch.setitem(wanted, "main", lambda msi, model, _: script["lifted"](msi, model))
+    given = str(job / "msi.zarr"), str(job / "linear.lift"), "fused.zarr"
+    assert script["ended"](*given[:2]) == 2
+    assert "2 arguments; expected MSI MODEL STORE" in capsys.readouterr().err
+    assert script["ended"](*given) == 0
+    monkeypatch.setenv("HSI", str(job / "no.zarr"))
+    assert script["ended"](*given) == 2
+    assert "no.zarr" in capsys.readouterr().err
 
 
 def test_one_allocation_refuses_a_job_that_is_too_short_and_says_so() -> None:

@@ -87,6 +87,10 @@ def test_what_is_overdue_is_due_and_not_done(tmp_path):
     assert status(tmp_path / "s.zarr").eta == 0
     said = CliRunner().invoke(main, ["status", str(tmp_path / "s.zarr")]).output
     assert re.search(r"left +due by now", said)
+    done = write_zarr(scene(), tmp_path / "done.zarr", shard=100)
+    root = zarr.open_group(done, mode="r+", use_consolidated=False)
+    root.attrs["lift_xr"] = {**root.attrs["lift_xr"], "complete": False}  # before it was completed
+    assert "due by now" not in CliRunner().invoke(main, ["status", str(done)]).output
 
 
 def test_a_date_that_no_standard_knows_is_as_good_as_none():

@@ -15,6 +15,7 @@ import torch
 from lift_xr import training
 from lift_xr.models import Pairs, Seen, expect_method, train_method
 from lift_xr.models.byhand import ByHand
+from lift_xr.models.linear import LinearRecipe, fit_linear
 from lift_xr.models.projection import kalman_gain, obeying
 from lift_xr.models.sin import (
     SinPaperRecipe,
@@ -221,14 +222,32 @@ def test_progress_is_reported_to_the_end() -> None:
 
 
 def test_many_pixels_are_given_more_steps_and_less_decay() -> None:
-    few, many = (SinRecipe().for_pixels(count) for count in (100, 10_000))
+    few, many = (SinRecipe().for_pixels(count, 4) for count in (100, 10_000))
     assert few.steps < many.steps  # type: ignore[operator]
     assert few.decay > many.decay  # type: ignore[operator]
-    assert SinRecipe(steps=7).for_pixels(100).steps == 7
+    assert SinRecipe(steps=7).for_pixels(100, 4).steps == 7
     reach = [
-        SinRecipe().for_pixels(count).extrapolation for count in (100, 1000, 2000, 4000, 65_536)
+        SinRecipe().for_pixels(count, 4).extrapolation for count in (100, 1000, 2000, 4000, 65_536)
     ]
     assert reach == pytest.approx([2, 2, 2**0.5, 1, 1])
+
+
+def test_few_pixels_lean_on_a_regression_and_many_on_none() -> None:
+    few = [SinRecipe().for_pixels(count, 4).regression for count in (25, 36, 49, 81, 120, 121)]
+    assert few == sorted(few, reverse=True)
+    assert few[0] == 1
+    assert few[-2:] == [0, 0]
+    assert SinRecipe().for_pixels(121, 16).regression > 0.5  # type: ignore[operator]
+    some = pairs(50)
+    train = {"seed": 0, "device": "cpu", "report": None}
+    recipe = SinRecipe(steps=20)
+    alone, _ = fit_sin(some, replace(recipe, regression=0.0), **train)
+    half, history = fit_sin(some, replace(recipe, regression=0.5), **train)
+    linear, _ = fit_linear(some, LinearRecipe(), **train)
+    msi = (some.hsi @ some.srf.T).T.reshape(-1, 5, 10).astype("float32")
+    wanted = (alone(msi) + linear(msi)) / 2
+    np.testing.assert_allclose(half(msi), wanted, rtol=1e-4, atol=1e-5)
+    assert history["chosen"]["regression"] == 0.5
 
 
 def test_batches_lie_on_the_far_side_of_the_neighbour() -> None:
