@@ -31,8 +31,8 @@ from lift_xr.models.sin import SpectralInversion, Whitening, inversion_steps, sh
 from lift_xr.training import WarmCosine, follow, reproducible, to_tensor
 from lift_xr.unmixing import Constraint
 
-# The oracle: wide enough, and trained for long enough, that more of either changes little. So many
-# small steps come farther than fewer large ones, 4,000 of 512 pixels, in half their time.
+# The oracle: so many small steps come farther than fewer large ones, 4,000 of 512 pixels, in half
+# their time.
 ORACLE_WIDTH, ORACLE_STEPS, ORACLE_BATCH, ORACLE_COMPONENTS = 128, 10_000, 64, 24
 
 
@@ -160,8 +160,9 @@ def interpolated(case: Case, seed: int) -> Trained:
 def oracle(case: Case, seed: int, *, wider: int = 1, longer: int = 1) -> Trained:
     """Train the network of `sin`, wider, on the MSI and the truth that `sin` never sees.
 
-    The ceiling of what one pixel of the MSI says about its spectrum: no other method of one pixel
-    in and one spectrum out should be above it by more than what luck brings.
+    A ceiling of what one pixel of the MSI says about its spectrum: no other method of one pixel in
+    and one spectrum out should be above it by more than what luck brings. It is scored on the
+    pixels it was trained on, and knows some of them by heart where a scene is small.
     """
     truth = Pairs(spectra(case.reference), case.srf.astype("float64"), "1")
     space = Whitening.of(truth, ORACLE_COMPONENTS)

@@ -128,7 +128,9 @@ def fit(
     consistency
         ``"msi"`` makes the answer, seen through the response, equal the observed mosaic up to its
         noise: noise of 40 dB is assumed, that far below the signal in each band, and none is
-        measured; a mosaic with more of it is followed into its noise. ``"both"`` also makes it
+        measured; a mosaic with more of it is followed into its noise, all but a tenth of which is
+        met where the cube has many bands for its cells, as its own noise is taken from the answer
+        then. ``"both"`` also makes it
         agree with the cube at the cube's own resolution, which needs ``msi``, on a grid of which
         each cell is a whole number of pixels, and ``hsi`` again in :func:`predict`.
         ``"none"`` leaves the network's answer. ``"sin-paper"`` and ``"morph-paper"`` have none, as

@@ -10,37 +10,41 @@ import numpy as np
 import xarray as xr
 
 from lift_xr.errors import GridError, LayoutError, SpectralError
+from lift_xr.scene import raster_of
 
 Dims: TypeAlias = str | Collection[Hashable] | EllipsisType | None
 
 
 def expect_pair(
-    estimate: xr.DataArray, reference: xr.DataArray
+    estimate: xr.DataArray | xr.Dataset, reference: xr.DataArray | xr.Dataset
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return both as floats, once their grids and bands are found to be the same.
+
+    Of a Dataset, its one raster.
 
     Raises
     ------
     LayoutError, GridError, SpectralError
         Dimensions, pixel centres, or bands and wavelengths that differ.
     """
-    for name, cube in (("estimate", estimate), ("reference", reference)):
-        _expect_cube(cube, name)
-    estimate = _settled(estimate, reference)
-    for dim in dict.fromkeys((*estimate.dims, *reference.dims)):
-        _expect_same(estimate, reference, dim)
-    _expect_same_wavelengths(estimate, reference)
-    estimate, reference = xr.align(estimate, reference, join="exact")
-    return _as_float(estimate), _as_float(reference)
+    one, other = _expect_cube(estimate, "estimate"), _expect_cube(reference, "reference")
+    one = _settled(one, other)
+    for dim in dict.fromkeys((*one.dims, *other.dims)):
+        _expect_same(one, other, dim)
+    _expect_same_wavelengths(one, other)
+    one, other = xr.align(one, other, join="exact")
+    return _as_float(one), _as_float(other)
 
 
-def _expect_cube(cube: xr.DataArray, name: str) -> None:
+def _expect_cube(data: xr.DataArray | xr.Dataset, name: str) -> xr.DataArray:
+    cube = raster_of(data, name=name)
     missing = [dim for dim in ("band", "y", "x") if dim not in cube.dims]
     if missing:
         raise LayoutError(
             f"{name} has dimensions {cube.dims}; expected band, y and x. "
             f"Use {name} = {name}.rename({{...: {missing[0]!r}}}) or .expand_dims({missing[0]!r})"
         )
+    return cube
 
 
 def _settled(estimate: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:

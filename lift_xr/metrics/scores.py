@@ -26,8 +26,8 @@ UNITS = {"rmse": "1", "psnr": "dB", "ssim": "1", "uiqi": "1", "ergas": "percent"
 
 
 def score(
-    estimate: xr.DataArray,
-    reference: xr.DataArray,
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
     *,
     ratio: float,
     data_range: float | None = None,

@@ -19,7 +19,10 @@ UIQI_WINDOW = 8
 
 
 def rmse(
-    estimate: xr.DataArray, reference: xr.DataArray, *, dim: Dims = ("y", "x")
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
+    *,
+    dim: Dims = ("y", "x"),
 ) -> xr.DataArray:
     r"""Root-mean-square error, in the units of the inputs.
 
@@ -50,8 +53,8 @@ def rmse(
 
 
 def psnr(
-    estimate: xr.DataArray,
-    reference: xr.DataArray,
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
     *,
     data_range: float | None = None,
     dim: Dims = ("y", "x"),
@@ -93,7 +96,10 @@ def decibels(error: xr.DataArray, top: xr.DataArray) -> xr.DataArray:
 
 
 def ssim(
-    estimate: xr.DataArray, reference: xr.DataArray, *, data_range: float | None = None
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
+    *,
+    data_range: float | None = None,
 ) -> xr.DataArray:
     """Mean structural similarity of each band, -1 to 1.
 
@@ -128,7 +134,10 @@ def ssim(
 
 
 def uiqi(
-    estimate: xr.DataArray, reference: xr.DataArray, *, window: int = UIQI_WINDOW
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
+    *,
+    window: int = UIQI_WINDOW,
 ) -> xr.DataArray:
     """Universal image quality index of each band, -1 to 1.
 
@@ -164,7 +173,9 @@ def uiqi(
     return mean_of(sums, "uiqi")
 
 
-def ergas(estimate: xr.DataArray, reference: xr.DataArray, *, ratio: float) -> xr.DataArray:
+def ergas(
+    estimate: xr.DataArray | xr.Dataset, reference: xr.DataArray | xr.Dataset, *, ratio: float
+) -> xr.DataArray:
     r"""Relative global error over all bands, in percent; 0 is perfect.
 
     Parameters
@@ -212,7 +223,12 @@ def relative(error: xr.DataArray, mean: xr.DataArray) -> xr.DataArray:
     return (share**2).mean("band") ** 0.5
 
 
-def sam(estimate: xr.DataArray, reference: xr.DataArray, *, dim: Dims = ("y", "x")) -> xr.DataArray:
+def sam(
+    estimate: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray | xr.Dataset,
+    *,
+    dim: Dims = ("y", "x"),
+) -> xr.DataArray:
     r"""Spectral angle, in degrees; 0 where the spectra have one shape.
 
     Parameters

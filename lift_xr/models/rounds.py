@@ -129,7 +129,7 @@ def objection(made: BackProjection | None, errors: dict[str, Any]) -> Refusal | 
     if made is None or errors["kept"] > MOST_KEPT:
         return Refusal(
             f"the cells of the cube, {errors['known_cells']}, say little about one another that "
-            f"the network did not know: {errors['kept']:.1%} of its squared error remain, expected "
+            f"the network did not know: {errors['kept']:.2%} of its squared error remain, expected "
             f"{MOST_KEPT:.0%} or less",
             errors,
         )

@@ -457,6 +457,15 @@ def test_impossible_settings_are_refused() -> None:
         score(estimate, reference, ratio=4, variant="paper")  # type: ignore[arg-type]
 
 
+def test_datasets_of_one_raster_are_scored_and_arrays_without_labels_refused() -> None:
+    truth = xr.DataArray(np.random.default_rng(0).random((2, 16, 16)), dims=("band", "y", "x"))
+    estimate = truth + 0.1
+    found = score(estimate.to_dataset(name="reflectance"), truth, ratio=4)
+    xr.testing.assert_identical(found, score(estimate, truth, ratio=4))
+    with pytest.raises(LayoutError, match=r"reference is a ndarray; .* Use reference = xr.DataAr"):
+        rmse(estimate, truth.to_numpy())
+
+
 def test_coordinates_that_a_file_rounded_are_the_same_place() -> None:
     scene = located(8, 8, spacing=0.05)
     rounded = scene.assign_coords(y=scene.y + 1e-9)
