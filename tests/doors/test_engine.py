@@ -297,7 +297,7 @@ def test_where_some_workers_have_cuda_nobody_uses_it(city, model, pixels, monkey
         def wait_for_workers(self, count: int, timeout: float) -> None:
             assert count == 1
 
-        def run(self, function: Any, *args: Any) -> dict[str, str]:
+        def run(self, function: Any, *args: Any, on_error: str) -> dict[str, str]:
             return {"a": "cuda", "b": "cpu", "c": "cuda"}
 
     monkeypatch.setattr(kind, "client_in_charge", Mixed)

@@ -109,7 +109,7 @@ def test_a_place_where_one_image_has_a_gap_does_not_speak_against_the_others(ima
     ("scripted", "reason", "begun"),
     [
         ([{"bands_apart": 0.3}], "lie 0.30 cells from where others do", 1),
-        ([{"kept": 0.995}], "99.5% of its squared error remain", 1),
+        ([{"kept": 0.995}], "99.50% of its squared error remain", 1),
         ([{}, {"error": 1.1}], "leaves an error of 1.1 .* 1 was left before", 2),
     ],
 )
