@@ -108,8 +108,11 @@ def ended(*given: str) -> int:
     except lift_xr.WriteFailed as error:
         print(error, file=sys.stderr)
         return FAILED
-    except (Unfit, lift_xr.LayoutError, OSError) as error:  # TimeoutError is an OSError
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Unfit as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except (lift_xr.LayoutError, lift_xr.GridError, lift_xr.SpectralError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # TimeoutError is an OSError
         return WRONG
     return 0
 

@@ -273,7 +273,7 @@ def test_the_last_step_is_held_against_the_cells_whatever_was_learnt_before(
     assert told["consistency"] == "both"
     assert made.network is model().lift
     errors["kept"] = 0.99
-    with pytest.warns(UserWarning, match=r"became 'msi': .* 99.00% of its squared error remain"):
+    with pytest.warns(UserWarning, match=r"became 'msi': .* 99\.00% of its squared error remain"):
         made, told = agreeing(sight, trained, matrix)
     assert told["consistency"] == "msi"
     assert made is trained
