@@ -352,7 +352,12 @@ def test_wrong_point_spreads_are_held_against_none(
     monkeypatch.setenv("LIFT_XR_DATA", toy["LIFT_XR_DATA"])
     wrong = import_module("wrong_psf")
     monkeypatch.setattr(wrong, "load", lambda _: truth())
-    found = wrong.of_scene("one", ratio=4, method="linear", only=["right", "delta"])
+    found = wrong.of_scene(
+        "one",
+        protocol={"ratio": 4, "msi_bands": 4},
+        method="linear",
+        only=["right", "delta"],
+    )
     assert found["right"][1]
     assert found["right"][0] > found["msi"][0]
     assert found["delta"] == found["msi"]  # which is refused, and the answer that of "msi"
