@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ TRUSTED = 0.9  # of the cells: the rest may be clouds, changes, or half outside 
 WORTH = 0.98  # of a component's error has to remain, at most, for it to be estimated
 LEAST_SHARE = 0.01  # of an estimate: less is rounding
 SINGULAR = 1e-12  # of the greatest: components that are estimated alike, or not at all
+TINY = 1e-300
 
 
 def agree(
@@ -72,11 +73,12 @@ def agree(
     doubt = pair.doubt()
     tuned = _tuned(fields, footprint, doubt * level)
     added = invisible @ synthesis
-    estimates = [tuned.estimates(each) for each in fields]
-    share = shares(added, estimates, apart)
+    hidden = [np.tensordot(invisible, each, axes=1) for each in lacking]
+    squares = Squares.of(added, fields, tuned.estimates, apart, hidden)
+    share = squares.shares()
     used = share > LEAST_SHARE
-    left = tuned.left(np.where(used, share, 0.0), fields, estimates)
-    told = tuned.told(left, (synthesis**2).sum(axis=0), network.bands)
+    gone = squares.gone(np.where(used, share, 0.0))
+    told = tuned.told(gone, (synthesis**2).sum(axis=0), network.bands)
     told |= {"components": int(used.sum())} | pair.told(doubt)
     if not used.any():
         return None, told
@@ -186,24 +188,16 @@ class _Tuned:
             out[kept] = held_out(fields[kept], kriging, self.noise[kept].tolist())
         return out
 
-    def left(self, share: Array, fields: Sequence[Array], estimates: Sequence[Array]) -> Array:
-        """(component,): squared errors of cells held out, once so much of each is added."""
-        return np.asarray(
-            sum(
-                np.nansum((field - share[:, None, None] * each) ** 2, axis=(1, 2))
-                for field, each in zip(fields, estimates, strict=True)
-            )
-        )
-
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
         """Components whose estimate is worth it, and more than what is doubtful about it."""
         worth = self.after < WORTH * self.before
         return np.asarray(worth & (self.before - self.after > self.harm))
 
-    def told(self, left: Array, size: Array, bands: int) -> dict[str, Any]:
+    def told(self, gone: float, size: Array, bands: int) -> dict[str, Any]:
         """What was measured, as plain numbers; ``size`` is that of the components' spectra."""
-        before, after = float(size @ self.before), float(size @ left)
+        before = float(size @ self.before)
+        after = max(before - gone, 0.0)
         return {
             "known_cells": self.cells,
             "kept": after / before if before else 1.0,
@@ -236,32 +230,92 @@ def _tuned(fields: Sequence[Array], footprint: Footprint, harm: Array) -> _Tuned
     )
 
 
-def shares(added: Array, estimates: Sequence[Array], apart: Sequence[Array]) -> Array:
-    r"""How much of each component's estimate is worth adding, from none to all: (component,).
+@dataclass(frozen=True, eq=False)
+class Squares:
+    r"""What part of the squared error of cells goes, by how much of each component is added.
 
-    Least squares of :math:`d - \sum_k a_k s_k \hat e_k` over cells and bands, with :math:`d` what
-    the cells hold that the network does not (band, y, x), :math:`s_k` the spectrum that is added
-    and :math:`\hat e_k` what the other cells tell of each (component, y, x). Components are found
-    where bands count in relation to their level, and are estimated one by one; here bands count as
-    they are, all components together. The noise of a cell has no part in what others tell of it, so
-    a spectrum that is half noise is worth less.
+    Adding the part :math:`a_k` of each takes :math:`2 a^T m - a^T G a` from the squared error.
+
+    Attributes
+    ----------
+    gram
+        :math:`G`, (component, component).
+    moments
+        :math:`m`, (component,).
     """
-    from scipy.optimize import lsq_linear
 
-    each, wanted = (
-        np.concatenate([one.reshape(len(one), -1) for one in side], axis=1)
-        for side in (estimates, apart)
-    )
-    there = np.isfinite(each).all(axis=0) & np.isfinite(wanted).all(axis=0)
-    each, wanted = each[:, there], wanted[:, there]
-    size, directions = np.linalg.eigh((added.T @ added) * (each @ each.T))
-    some = size > SINGULAR * size[-1]
-    if not some.any():
-        return np.zeros(len(each))
-    root = np.sqrt(size[some])
-    moments = directions[:, some].T @ ((added.T @ wanted) * each).sum(axis=1)
-    fitted = lsq_linear(root[:, None] * directions[:, some].T, moments / root, bounds=(0, 1))
-    return np.where(each.any(axis=1), fitted.x, 0.0)
+    gram: Array
+    moments: Array
+
+    @classmethod
+    def of(
+        cls,
+        added: Array,
+        fields: Sequence[Array],
+        estimate: Callable[[Array], Array],
+        apart: Sequence[Array],
+        hidden: Sequence[Array],
+    ) -> Squares:
+        r"""Hold each cell out of all that is said of it, the spectra included.
+
+        Components' spectra :math:`s_k` are found among the same cells, and follow their noise: of
+        :math:`n` cells, each brings an :math:`n`-th of its own noise along, in every band. Were
+        they judged as they are, a spectrum of noise would be found to help. So a cell
+        :math:`i` is held against :math:`d_i - \sum_k a_k \hat e_{ki} s_k^{(i)}`, with
+        :math:`d_i` what it holds that the network does not, :math:`\hat e_{ki}` what the others
+        tell of it, and
+
+        .. math:: s_k^{(i)} = s_k - \frac{e_{ki}}{\sum_j e_{kj}^2 - e_{ki}^2} (x_i - e_{ki} s_k),
+
+        the spectrum without that cell, where :math:`x_i` is its part that the MSI does not see:
+        principal components are the means of the cells, weighted with what these hold of them
+        (:math:`e_{ki}`; held fixed). Components are found where bands count in relation to their
+        level, and are estimated one by one; here bands count as they are, all components together.
+
+        Parameters
+        ----------
+        added : (band, component)
+            Spectra.
+        fields : (component, y, x)
+            Of each place: what cells hold of the components.
+        estimate
+            What the other cells tell of that.
+        apart, hidden : (band, y, x)
+            :math:`d` and :math:`x`.
+        """
+        told, held, wanted, own = (
+            np.concatenate([one.reshape(len(one), -1) for one in side], axis=1)
+            for side in ([estimate(each) for each in fields], fields, apart, hidden)
+        )
+        there = np.isfinite(told).all(axis=0) & np.isfinite(wanted).all(axis=0)
+        told, held, wanted, own = (each[:, there] for each in (told, held, wanted, own))
+        power = (held**2).sum(axis=1, keepdims=True)
+        without = held / np.maximum(power - held**2, SINGULAR * power + TINY)
+        kept, taken = told * (1 + without * held), told * without
+        mixed = (kept * (added.T @ own)) @ taken.T
+        return cls(
+            (added.T @ added) * (kept @ kept.T)
+            - (mixed + mixed.T)
+            + (taken * (own**2).sum(axis=0)) @ taken.T,
+            (kept * (added.T @ wanted)).sum(axis=1) - taken @ (own * wanted).sum(axis=0),
+        )
+
+    def shares(self) -> Array:
+        """How much of each is worth adding, from none to all: (component,). Least squares."""
+        from scipy.optimize import lsq_linear
+
+        size, directions = np.linalg.eigh(self.gram)
+        some = size > SINGULAR * size[-1]
+        if not some.any():
+            return np.zeros(len(size))
+        root = np.sqrt(size[some])
+        into = directions[:, some].T
+        fitted = lsq_linear(root[:, None] * into, into @ self.moments / root, bounds=(0, 1))
+        return np.where(np.diag(self.gram) > 0, fitted.x, 0.0)
+
+    def gone(self, share: Array) -> float:
+        """Of the squared error, once so much of each is added."""
+        return float(2 * share @ self.moments - share @ self.gram @ share)
 
 
 def _components(lacking: Sequence[Array], places: Sequence[Place]) -> tuple[Array, Array]:

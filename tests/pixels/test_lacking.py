@@ -9,9 +9,9 @@ import pytest
 
 from lift_xr.footprint import Footprint, Place
 from lift_xr.kernel import DenseNetwork
-from lift_xr.models import Pairs, lacking
+from lift_xr.models import Pairs
 from lift_xr.models.backprojection import BackProjection
-from lift_xr.models.lacking import agree, shares
+from lift_xr.models.lacking import Squares, agree
 from lift_xr.models.linear import LinearRecipe, fit_linear
 from lift_xr.models.projection import obeying
 from lift_xr.window import Window
@@ -27,13 +27,19 @@ def told(*parts: float) -> list[np.ndarray]:
     return [held + 0.5 * RANDOM.normal(size=held.shape)]
 
 
+def shares(fields: list[np.ndarray], apart: list[np.ndarray]) -> np.ndarray:
+    """Of spectra that are known, and of fields that the other cells tell as they are."""
+    hidden = [np.tensordot(SPECTRA, each, axes=1) for each in fields]  # no cell brings noise along
+    return Squares.of(SPECTRA, fields, np.copy, apart, hidden).shares()
+
+
 def test_what_cells_bear_is_added_in_that_part() -> None:
-    found = shares(SPECTRA, [FIELDS], told(1.0, 0.4, 0.0))
+    found = shares([FIELDS], told(1.0, 0.4, 0.0))
     np.testing.assert_allclose(found, [1.0, 0.4, 0.0], atol=0.05)
 
 
 def test_nothing_is_added_that_would_harm_and_no_more_than_all_of_it() -> None:
-    found = shares(SPECTRA, [FIELDS], told(-0.5, 2.0, 0.5))
+    found = shares([FIELDS], told(-0.5, 2.0, 0.5))
     assert found[0] == pytest.approx(0, abs=1e-6)
     assert found[1] == pytest.approx(1, abs=1e-6)
     assert 0 < found[2] < 1
@@ -44,10 +50,41 @@ def test_components_without_an_estimate_and_cells_without_a_value_have_no_say() 
     silent = FIELDS * np.array([1, 1, 0])[:, None, None]
     gap = apart[0].copy()
     gap[:, 3:5] = np.nan
-    found = shares(SPECTRA, [silent, silent], [apart[0], gap])
+    found = shares([silent, silent], [apart[0], gap])
     assert found[2] == 0
     np.testing.assert_allclose(found[:2], [1.0, 0.6], atol=0.1)
-    assert (shares(SPECTRA, [np.zeros_like(FIELDS)], apart) == 0).all()
+    assert (shares([np.zeros_like(FIELDS)], apart) == 0).all()
+
+
+def spectrum_of(cells: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """The mean of cells, weighted with what they hold of a component: (band, 1)."""
+    return np.tensordot(cells, field[0], axes=2)[:, None] / (field**2).sum()
+
+
+@pytest.mark.parametrize(("signal", "worth"), [(0.0, 0.0), (0.1, 0.6), (1.0, 1.0)])
+def test_a_spectrum_is_held_against_cells_whose_noise_is_not_in_it(
+    signal: float, worth: float
+) -> None:
+    random = np.random.default_rng(3)
+    field = random.normal(size=(1, 12, 12))
+    true = signal * random.normal(size=(200, 1))
+    cells = np.tensordot(true, field, axes=1) + random.normal(size=(200, 12, 12))
+    added = spectrum_of(cells, field)
+    told = Squares.of(added, [field], np.copy, [cells], [cells])
+    left_out = sum(
+        ((cells[:, y, x] - spectrum_of(*without(cells, field, y, x))[:, 0] * field[0, y, x]) ** 2)
+        for y, x in np.ndindex(12, 12)
+    )
+    assert told.gone(np.ones(1)) == pytest.approx((cells**2).sum() - left_out.sum())
+    # Of its power, the spectrum has the true one's part; the rest is a 144th of the cells' noise.
+    assert told.shares()[0] == pytest.approx(worth, abs=0.1)
+    assert ((added - true) ** 2).sum() == pytest.approx(200 / 144, rel=0.2)
+
+
+def without(cells: np.ndarray, field: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
+    field = field.copy()
+    field[:, y, x] = 0
+    return cells, field
 
 
 RATIO, CELLS, MARGIN = 4, 16, 2
@@ -112,9 +149,9 @@ def test_what_is_noise_alone_in_cells_has_no_part_in_it() -> None:
 
 def test_of_each_component_its_share_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     _, given, _, _, pairs = fitted(0.05)
-    right = lacking.shares
+    right = Squares.shares
     made, _ = agree(*given, clearing=pairs.clearing)
-    monkeypatch.setattr(lacking, "shares", lambda *asked: 0.5 * right(*asked))
+    monkeypatch.setattr(Squares, "shares", lambda self: 0.5 * right(self))
     half, _ = agree(*given, clearing=pairs.clearing)
     assert made is not None
     assert half is not None
@@ -126,7 +163,7 @@ def test_nothing_comes_of_cells_that_speak_against_all_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, given, _, _, pairs = fitted(0.02)
-    monkeypatch.setattr(lacking, "shares", lambda added, *_: np.full(added.shape[1], 1e-20))
+    monkeypatch.setattr(Squares, "shares", lambda self: np.full(len(self.moments), 1e-20))
     made, told = agree(*given, clearing=pairs.clearing)
     assert made is None
     assert told["components"] == 0
@@ -136,8 +173,8 @@ def test_nothing_comes_of_cells_that_speak_against_all_of_it(
 def test_what_is_told_is_of_what_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     _, given, _, _, pairs = fitted(0.02)
     _, whole = agree(*given, clearing=pairs.clearing)
-    right = lacking.shares
-    monkeypatch.setattr(lacking, "shares", lambda *asked: 0.1 * right(*asked))
+    right = Squares.shares
+    monkeypatch.setattr(Squares, "shares", lambda self: 0.1 * right(self))
     _, tenth = agree(*given, clearing=pairs.clearing)
     assert whole["kept"] < 0.8
     assert whole["kept"] < tenth["kept"] < 1
