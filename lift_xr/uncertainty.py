@@ -35,7 +35,7 @@ def uncertainty(model: Model, msi: xr.DataArray | xr.Dataset, *, block: int = BL
         Lazy, on the grid of ``msi``; NaN where ``msi`` has no data.
 
         ``expected_error`` (band, y, x), float32: half the width of the interval around the lifted
-        value that holds the true one with a probability of 90 %, in the units of the model.
+        value that is meant to hold the true one in 90 % of cases, in the units of the model.
 
         ``distance`` (y, x), float32: how far the MSI pixel lies from the nearest of the pixels of
         the cube that the model was fitted on, each seen through the response; of more than 2,048,

@@ -30,7 +30,8 @@ TRUSTED = 0.9  # of the cells: the rest may be clouds, changes, or half outside 
 WORTH = 0.98  # of a component's error has to remain, at most, for it to be estimated
 LEAST_SHARE = 0.01  # of an estimate: less is rounding
 SINGULAR = 1e-12  # of the greatest: components that are estimated alike, or not at all
-TINY = 1e-300
+ALONE = 0.99  # of a component's power, in one cell
+TINY = 1e-300  # in place of no variance at all
 
 
 def agree(
@@ -149,7 +150,7 @@ class _Compared:
             return 1.0
         shown = np.concatenate([known(each) for each in self.shown], axis=1)
         wrong = np.concatenate([known(each) for each in apart], axis=1) ** 2
-        there = np.maximum(shown.var(axis=1, keepdims=True), 1e-300)
+        there = np.maximum(shown.var(axis=1, keepdims=True), TINY)
         of_cells = (wrong / there).mean(axis=0)
         return float(of_cells[of_cells <= np.quantile(of_cells, TRUSTED)].mean())
 
@@ -256,21 +257,26 @@ class Squares:
         apart: Sequence[Array],
         hidden: Sequence[Array],
     ) -> Squares:
-        r"""Hold each cell out of all that is said of it, the spectra included.
+        r"""Hold each cell out of what the others tell of it, and of the spectra.
 
-        Components' spectra :math:`s_k` are found among the same cells, and follow their noise: of
-        :math:`n` cells, each brings an :math:`n`-th of its own noise along, in every band. Were
-        they judged as they are, a spectrum of noise would be found to help. So a cell
-        :math:`i` is held against :math:`d_i - \sum_k a_k \hat e_{ki} s_k^{(i)}`, with
-        :math:`d_i` what it holds that the network does not, :math:`\hat e_{ki}` what the others
-        tell of it, and
+        Components' spectra are found among the same cells, and follow their noise: of :math:`n`
+        cells, each brings an :math:`n`-th of its own noise along, in every band. Were they judged
+        as they are, a spectrum of noise would be found to help. So a cell :math:`i` is held
+        against :math:`d_i - \sum_k a_k \hat e_{ki} s_k^{(i)}`. There :math:`d_i` is what it holds
+        that the network does not, :math:`x_i` the part of that which the MSI does not see,
+        :math:`e_{ki}` how much of a component, :math:`\hat e_{ki}` what the others tell of that,
+        :math:`s_k` the component's spectrum, and
 
-        .. math:: s_k^{(i)} = s_k - \frac{e_{ki}}{\sum_j e_{kj}^2 - e_{ki}^2} (x_i - e_{ki} s_k),
+        .. math:: s_k^{(i)} = s_k - \frac{e_{ki}}{\sum_j e_{kj}^2 - e_{ki}^2} (x_i - e_{ki} s_k)
 
-        the spectrum without that cell, where :math:`x_i` is its part that the MSI does not see:
-        principal components are the means of the cells, weighted with what these hold of them
-        (:math:`e_{ki}`; held fixed). Components are found where bands count in relation to their
-        level, and are estimated one by one; here bands count as they are, all components together.
+        what it is without that cell: a principal component is the mean of the cells, weighted with
+        what they hold of it. Which patterns are looked for (the :math:`e_{ki}`) is not found anew
+        without each cell, so of noise alone somewhat more than nothing is still found worth
+        adding; that it is refused is left to ``MOST_KEPT`` of :mod:`lift_xr.models.rounds`.
+
+        Components are found where bands count in relation to their level, and are estimated one by
+        one; here bands count as they are, all components together. One that a single cell makes up
+        has no spectrum without it, and no part in the answer.
 
         Parameters
         ----------
@@ -290,7 +296,8 @@ class Squares:
         there = np.isfinite(told).all(axis=0) & np.isfinite(wanted).all(axis=0)
         told, held, wanted, own = (each[:, there] for each in (told, held, wanted, own))
         power = (held**2).sum(axis=1, keepdims=True)
-        without = held / np.maximum(power - held**2, SINGULAR * power + TINY)
+        told[(held**2 > ALONE * power).any(axis=1)] = 0
+        without = held / np.maximum(power - held**2, TINY)
         kept, taken = told * (1 + without * held), told * without
         mixed = (kept * (added.T @ own)) @ taken.T
         return cls(

@@ -91,7 +91,7 @@ class Trust:
         return np.reshape(found, block.shape[1:])
 
     def error(self, distance: Block) -> Block:
-        """Half the width of the interval that holds 90 % of the errors, (y, x) to (band, y, x)."""
+        """Half the width of what is meant to hold 90 % of the errors: (y, x) to (band, y, x)."""
         scale = np.interp(np.log(distance + LEAST), np.log(self.knots + LEAST), self.scales)
         return np.asarray(self.half[:, None, None] * scale, "float32")
 

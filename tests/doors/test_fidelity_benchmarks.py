@@ -369,6 +369,17 @@ def test_wrong_point_spreads_are_held_against_none(
     assert "by more than 0.1 dB: holds" in capsys.readouterr().out
 
 
+def test_wrong_point_spreads_of_any_number_of_bands_are_measured(toy: dict[str, str]) -> None:
+    said = run(
+        toy,
+        *("wrong_psf.py", "--scene", "one", "--ratio", "4", "--msi-bands", "3"),
+        *("--method", "linear", "--psf", "right", "narrowest that passes"),
+    )
+    rows = [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("| ")]
+    assert rows == ["psf", "---", '"msi", dB', "right", "narrowest that passes"]
+    assert "by more than 0.1 dB: holds" in said
+
+
 def test_make_bench_runs_every_method_of_the_first_table() -> None:
     by_hand, by_make = (
         re.search(r"wald\.py (.*) --quick$", path.read_text(), re.MULTILINE)

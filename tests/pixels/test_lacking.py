@@ -29,7 +29,7 @@ def told(*parts: float) -> list[np.ndarray]:
 
 def shares(fields: list[np.ndarray], apart: list[np.ndarray]) -> np.ndarray:
     """Of spectra that are known, and of fields that the other cells tell as they are."""
-    hidden = [np.tensordot(SPECTRA, each, axes=1) for each in fields]  # no cell brings noise along
+    hidden = [np.tensordot(SPECTRA, each, axes=1) for each in fields]  # without noise
     return Squares.of(SPECTRA, fields, np.copy, apart, hidden).shares()
 
 
