@@ -30,6 +30,10 @@ def left_to_client(client: Any) -> Iterator[None]:
     ``timeout`` sends. The client ends its run once the shards in hand are written; a worker that
     took it for itself would die with its shard.
 
+    Meant are workers by themselves, and those of a ``LocalCluster``, whose nannies run in
+    this process. A nanny with a process of its own in the group, as ``dask worker &`` in a script
+    has, takes Ctrl-C for itself and ends its worker: ``setsid`` gives it a group.
+
     A worker that does not answer keeps a run waiting for seconds, not until the scheduler gives it
     up: a run can do without what this is for.
     """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -15,6 +18,15 @@ from lift_xr.io.engines import client_in_charge
 from lift_xr.io.root import read_root
 from lift_xr.warn import warn_user
 from lift_xr.workers import expect_worker
+
+PATIENCE = 10.0  # seconds: the first to be asked loads torch
+
+
+@dataclass(frozen=True)
+class Failed:
+    """That a worker, asked what it computes on, could not tell."""
+
+    error: Exception
 
 
 def kind_of_device(data: da.Array, *, begun: str | None = None) -> str | None:
@@ -77,19 +89,47 @@ def _kinds() -> Counter[str]:
     kinds: Counter[str] = Counter()
     while not kinds:  # all that were asked may have died meanwhile
         expect_worker(client)
-        kinds = Counter(_answers(client.run(find_device, "auto", on_error="return").values()))
+        workers = list(client.scheduler_info(n_workers=-1)["workers"])
+        kinds = Counter(_answers(client.sync(_asked, client, workers)))
     return kinds
 
 
-def _answers(told: Iterable[Any]) -> Iterator[str]:
-    """Yield what workers answer; who died just now has no say, and any other error is one."""
-    from distributed.comm import CommClosedError  # where there is a client, distributed is there
+async def _asked(client: Any, workers: Sequence[str]) -> list[Any]:
+    """What all workers answer, or those that do while others are silent.
 
+    A worker that was stopped, or whose machine is gone, is silent until the scheduler gives it up:
+    minutes, in which all others could work. Who has not answered some seconds after the first has
+    no say; if it cannot compute as the run does, its shards fail there and are tried again.
+    """
+    ask = partial(client.run, _own_kind, on_error="return")
+    at_once = asyncio.ensure_future(ask())
+    if workers and not (await asyncio.wait([at_once], timeout=PATIENCE))[0]:
+        each = [asyncio.ensure_future(ask(workers=[worker])) for worker in workers]
+        await asyncio.wait(each, return_when=asyncio.FIRST_COMPLETED)
+        heard, silent = await asyncio.wait(each, timeout=PATIENCE)
+        for waiting in (at_once, *silent):
+            waiting.cancel()
+        return [answer for one in heard for answer in one.result().values()]
+    return list((await at_once).values())
+
+
+def _own_kind() -> str | Failed:
+    """On a worker; what fails here is told from failing to ask it."""
+    try:
+        return find_device("auto")
+    except Exception as error:
+        return Failed(error)
+
+
+def _answers(told: Iterable[str | Failed | Exception]) -> Iterator[str]:
+    """Yield what workers answer; who could not be reached has no say, any other error is one."""
     for each in told:
-        if isinstance(each, Exception) and not isinstance(each, CommClosedError):
-            raise each
+        if isinstance(each, Failed):
+            raise each.error
         if isinstance(each, str):
             yield each
+        elif not isinstance(each, OSError):  # of which distributed's CommClosedError is one
+            raise each
 
 
 def _share(found: Counter[str], kind: str) -> str:

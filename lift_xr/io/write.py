@@ -116,7 +116,8 @@ def write_zarr(
     Returns
     -------
     path, URL or zarr store
-        ``store``, complete, unless other parts are still at it; ``open_scene`` reads it.
+        ``store``, complete, unless other parts are still at it; ``open_scene`` reads it. One that
+        was complete before is left as it is: what it lost since is for :func:`verify` to find.
 
     Raises
     ------

@@ -292,15 +292,33 @@ def test_a_run_begun_with_cuda_does_not_go_on_without(city, model, pixels, seen)
     assert kind.kind_of_device(located().chunk().data, begun="cuda") is None
 
 
+class Asked:
+    """A client whose workers answer as they are told to; None is silence."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = list(answers)
+
+    def wait_for_workers(self, count: int, timeout: float) -> None:
+        assert count == 1
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": dict.fromkeys(self.answers[0])}
+
+    def sync(self, function: Any, *args: Any) -> Any:
+        return asyncio.run(function(*args))
+
+    async def run(self, function: Any, *, on_error: str, workers: Any = None) -> dict[str, Any]:
+        assert on_error == "return"
+        told = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        told = told if workers is None else {each: told[each] for each in workers}
+        if None in told.values():
+            await asyncio.Event().wait()
+        return told
+
+
 def test_where_some_workers_have_cuda_nobody_uses_it(city, model, pixels, monkeypatch):
-    class Mixed:
-        def wait_for_workers(self, count: int, timeout: float) -> None:
-            assert count == 1
-
-        def run(self, function: Any, *args: Any, on_error: str) -> dict[str, str]:
-            return {"a": "cuda", "b": "cpu", "c": "cuda"}
-
-    monkeypatch.setattr(kind, "client_in_charge", Mixed)
+    client = Asked({"a": "cuda", "b": "cpu", "c": "cuda"})
+    monkeypatch.setattr(kind, "client_in_charge", lambda: client)
     fused = lift_xr.predict(model, mosaic(city, pixels, 50))
     with pytest.warns(UserWarning, match="2 of 3 workers have a CUDA device and others have none"):
         assert kind.kind_of_device(fused.data) == "cpu"
@@ -459,21 +477,35 @@ def test_workers_hear_again_once_their_client_is_gone(monkeypatch):
 
 def test_what_workers_compute_on_is_told_by_those_that_answer(city, model, pixels, monkeypatch):
     fused = lift_xr.predict(model, mosaic(city, pixels, 50), device="auto")
-    told = []
-    client = SimpleNamespace(run=lambda *_, on_error: dict(enumerate(told)))
-    monkeypatch.setattr(kind, "client_in_charge", lambda: client)
-    monkeypatch.setattr(kind, "expect_worker", lambda _: None)
-    told[:] = ["cpu", CommClosedError("it died just now")]
-    assert kind.kind_of_device(fused.data) == "cpu"
-    told[:] = ["cpu", ModuleNotFoundError("No module named 'lift_xr'")]
+
+    def found(*answers: dict[str, Any]) -> str | None:
+        client = Asked(*answers)
+        monkeypatch.setattr(kind, "client_in_charge", lambda: client)
+        return kind.kind_of_device(fused.data)
+
+    assert found({"a": "cpu", "b": CommClosedError("it died just now")}) == "cpu"
+    assert found({"a": OSError("Timed out trying to connect"), "b": "cuda"}) == "cuda"
     with pytest.raises(ModuleNotFoundError):
-        kind.kind_of_device(fused.data)
-    told[:] = ["cpu", OSError("libcudnn.so: cannot open shared object file")]
+        found({"a": "cpu", "b": ModuleNotFoundError("No module named 'lift_xr'")})
     with pytest.raises(OSError, match="libcudnn"):
-        kind.kind_of_device(fused.data)
-    asked = iter([{}, {0: CommClosedError("it died just now")}, {1: "cpu"}])
-    client.run = lambda *_, on_error: next(asked)
-    assert kind.kind_of_device(fused.data) == "cpu"
+        found({"a": "cpu", "b": kind.Failed(OSError("libcudnn.so: cannot open shared object"))})
+    assert found({}, {"a": CommClosedError("it died just now")}, {"b": "cpu"}) == "cpu"
+
+
+def test_a_worker_that_is_silent_keeps_nobody_waiting(city, model, pixels, monkeypatch):
+    fused = lift_xr.predict(model, mosaic(city, pixels, 50), device="auto")
+    monkeypatch.setattr(kind, "PATIENCE", 0.01)
+    for answers in ({"a": None, "b": "cuda"}, {"a": "cpu", "b": None, "c": OSError("unreachable")}):
+        client = Asked(answers)
+        monkeypatch.setattr(kind, "client_in_charge", lambda client=client: client)
+        assert kind.kind_of_device(fused.data) in answers.values()
+
+
+def test_what_a_worker_cannot_tell_is_told_from_not_reaching_it(monkeypatch):
+    monkeypatch.setattr(kind, "find_device", lambda asked: {"auto": "cpu"}[asked])
+    assert kind._own_kind() == "cpu"
+    monkeypatch.setattr(kind, "find_device", lambda asked: Path("/nowhere", asked).read_text())
+    assert isinstance(kind._own_kind().error, FileNotFoundError)
 
 
 def test_a_run_that_is_stopped_while_its_scheduler_is_gone_says_so():
