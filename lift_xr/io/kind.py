@@ -97,9 +97,9 @@ def _kinds() -> Counter[str]:
 async def _asked(client: Any, workers: Sequence[str]) -> list[Any]:
     """What all workers answer, or those that do while others are silent.
 
-    A worker that was stopped, or whose machine is gone, is silent until the scheduler gives it up:
-    minutes, in which all others could work. Who has not answered some seconds after the first has
-    no say; if it cannot compute as the run does, its shards fail there and are tried again.
+    A worker that was stopped, or whose machine is gone, is silent until the scheduler gives it up,
+    after minutes. Who has not answered some seconds after the first has no say; if it cannot
+    compute as the run does, its shards fail there and are tried again.
     """
     ask = partial(client.run, _own_kind, on_error="return")
     at_once = asyncio.ensure_future(ask())
