@@ -34,7 +34,8 @@ def run_shards(
     """Compute blocks of an array whose tasks write one shard each, and tell of each as it ends.
 
     With a distributed client the tasks run on its workers, else on the scheduler that dask is set
-    to, threads by default. A task that raises is tried ``TRIES`` times in all; once a disk is full
+    to, threads by default. A task that raises is tried ``TRIES`` times in all, but for one
+    that killed as many workers as the cluster allows; once a disk is full
     after these, or the store is another run's, no other task is begun. Every shard is one
     task, which computes what it needs for itself, so nothing travels or is held between two; only
     what half of them ask for directly, such as a model or a mean of the whole scene, is computed
@@ -110,7 +111,7 @@ class _Run:
         tries = self.tries[finished.index]
         if finished.error is None or tries == TRIES or self.stop.is_set() or self.hopeless:
             return False
-        if isinstance(finished.error, Replaced):
+        if isinstance(finished.error, Replaced) or finished.final:
             return False
         due = time.monotonic() + BACKOFF * 4 ** (tries - 1)
         heapq.heappush(self.later, (due, finished.index))

@@ -7,9 +7,12 @@ import queue
 import resource
 import socket
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +27,7 @@ from dask.base import get_scheduler
 from dask.core import get_deps
 from dask.local import get_sync
 from dask.optimization import cull
-from dask.utils import ensure_dict
+from dask.utils import ensure_dict, key_split
 
 from lift_xr.io.allocator import give_back, settle
 from lift_xr.io.codecs import one_codec_at_a_time
@@ -38,7 +41,7 @@ Done = Callable[[Index], bool]  # whether a task is done already
 
 
 class ClusterGone(ConnectionError):
-    """The scheduler that had the tasks of a run ended, or nobody reaches it any more."""
+    """The scheduler that had the tasks of a run ended, is out of reach, or has no worker."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,15 @@ class Finished:
         What its last try cost; None where it failed.
     tries
         How many there were.
+    final
+        Whether it was tried often enough where it ran.
     """
 
     index: Index
     error: BaseException | None = None
     ran: Ran | None = None
     tries: int = 1
+    final: bool = False
 
 
 class Engine(Protocol):
@@ -146,11 +152,10 @@ def engine_for(
             pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
             yield _Here(work.with_shared(get), get_sync, pool, workers, turns)
         elif get is dask.multiprocessing.get:
-            context = dask.multiprocessing.get_context()
-            processes = pools.enter_context(ProcessPoolExecutor(workers, context))
+            children = _Children(workers)
+            pools.callback(children.close)
             pool = pools.enter_context(ThreadPoolExecutor(workers, "lift-xr"))
-            get = partial(get, pool=processes)
-            yield _Here(work.with_shared(get), get, pool, workers, turns)
+            yield _Here(work.with_shared(children), children, pool, workers, turns)
         else:
             yield _Here(work.with_shared(get), get, _Inline(), 1, turns)
 
@@ -270,6 +275,33 @@ class _Inline(Executor):
         function(*args, **kwargs)
 
 
+class _Children:
+    """Processes of this one that compute graphs; when one of them is killed, others take over.
+
+    The graphs that were under way then fail, whichever of them it was.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.lock = workers, threading.Lock()
+        self.pool = self._born()
+
+    def __call__(self, graph: Graph, keys: Sequence[Any]) -> Any:
+        pool = self.pool
+        try:
+            return dask.multiprocessing.get(graph, keys, pool=pool)
+        except BrokenProcessPool:
+            with self.lock:
+                if self.pool is pool:
+                    self.pool = self._born()
+            raise
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+    def _born(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.workers, dask.multiprocessing.get_context())
+
+
 class _Here:
     """Tasks run in this process, or in its own children: one graph a task, threads share none."""
 
@@ -331,7 +363,13 @@ class _Cluster:
         self.futures[index].add_done_callback(partial(self._tell, index))
 
     def collect(self, seconds: float) -> list[Finished]:
-        return [self._fetched(each) for each in _drained(self.finished, seconds)]
+        from distributed.scheduler import NoWorkerError
+
+        found = _drained(self.finished, seconds)
+        for each in found:
+            if isinstance(each.error, NoWorkerError):  # to try again is to wait again, in vain
+                raise gone("no worker came for as long as no-workers-timeout says") from each.error
+        return [self._fetched(each) for each in found]
 
     def abandon(self) -> Collection[Index]:
         self._expect_there()
@@ -341,13 +379,13 @@ class _Cluster:
             idle = [index for index in idle if not self.futures[index].done()]
             self.client.cancel([self.futures[index] for index in idle])
         except OSError as error:  # which the client had not noticed yet
-            raise _gone() from error
+            raise gone() from error
         return idle
 
     def _expect_there(self) -> None:
         """Raise where the client has given up its scheduler, which it does after half a minute."""
         if self.client.status in ("closing", "closed"):
-            raise _gone()
+            raise gone()
 
     def _fetched(self, finished: Finished) -> Finished:
         """Fetch what a task returned, and let go of it.
@@ -368,23 +406,28 @@ class _Cluster:
         from distributed import Future
 
         # Client.retry trips over a task that failed below the one asked for, and the scheduler
-        # remembers its error. As a call with a name of its own it is new to everyone.
+        # remembers its error. As a call with a key of its own it is new to everyone.
         graph, key = self.work.alone(index), (self.work.name, *index)
         held = tuple(each for each in graph[key].dependencies if each not in graph)
         futures = [Future(each, self.client) for each in held]
-        self.futures[index] = self.client.submit(_Alone(graph, key, held), *futures, pure=False)
+        again = f"{key_split(self.work.name)}-again-{uuid.uuid4().hex}"
+        self.futures[index] = self.client.submit(_Alone(graph, key, held), *futures, key=again)
 
     def _tell(self, index: Index, future: Any) -> None:
+        from distributed import KilledWorker
+
         error = None
         if future.status != "finished":
             error = future.exception() if future.status == "error" else None
             error = error or CancelledError(f"the cluster says {future.status}")
-        self.finished.put(Finished(index, error))
+        # A shard that kills its workers has killed several by then, and would kill as many again.
+        self.finished.put(Finished(index, error, final=isinstance(error, KilledWorker)))
 
 
-def _gone() -> ClusterGone:
+def gone(found: str = "its scheduler has ended") -> ClusterGone:
+    """Say that a cluster is of no use any more, and what to do."""
     return ClusterGone(
-        "the cluster that lifted the scene is gone; expected its scheduler to stay until all is "
+        f"the cluster that lifted the scene is gone: {found}; expected it to stay until all is "
         "written. What is written stays: start a cluster again, and finish with "
         "write_zarr(fused, store, resume=True)"
     )

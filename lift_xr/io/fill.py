@@ -325,8 +325,8 @@ def _write_failed(
     ]
     more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
     error = WriteFailed(
-        f"{unwritten} shards of {store} could not be written, {len(failed)} after {TRIES} tries "
-        f"each ({'; '.join(named[:NAMED])}{more}); all others are. Try these again with "
+        f"{unwritten} shards of {store} could not be written, {len(failed)} after up to {TRIES} "
+        f"tries ({'; '.join(named[:NAMED])}{more}); all others are. Try these again with "
         "write_zarr(fused, store, resume=True)",
         failed,
     )

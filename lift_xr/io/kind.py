@@ -14,7 +14,7 @@ import dask.array as da
 from lift_xr.blocks import lifted_from
 from lift_xr.device import find_device
 from lift_xr.errors import LayoutError
-from lift_xr.io.engines import client_in_charge
+from lift_xr.io.engines import client_in_charge, gone
 from lift_xr.io.root import read_root
 from lift_xr.warn import warn_user
 from lift_xr.workers import expect_worker
@@ -90,7 +90,11 @@ def _kinds() -> Counter[str]:
     while not kinds:  # all that were asked may have died meanwhile
         expect_worker(client)
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
-        kinds = Counter(_answers(client.sync(_asked, client, workers)))
+        try:
+            told = client.sync(_asked, client, workers)
+        except OSError as error:
+            raise gone() from error
+        kinds = Counter(_answers(told))
     return kinds
 
 
@@ -104,10 +108,11 @@ async def _asked(client: Any, workers: Sequence[str]) -> list[Any]:
     ask = partial(client.run, _own_kind, on_error="return")
     at_once = asyncio.ensure_future(ask())
     if workers and not (await asyncio.wait([at_once], timeout=PATIENCE))[0]:
+        at_once.cancel()
         each = [asyncio.ensure_future(ask(workers=[worker])) for worker in workers]
         await asyncio.wait(each, return_when=asyncio.FIRST_COMPLETED)
         heard, silent = await asyncio.wait(each, timeout=PATIENCE)
-        for waiting in (at_once, *silent):
+        for waiting in silent:
             waiting.cancel()
         return [answer for one in heard for answer in one.result().values()]
     return list((await at_once).values())

@@ -134,7 +134,8 @@ def write_zarr(
         written them again by its end: it says which parts to run again.
     ClusterGone
         When the scheduler of the cluster that does the work ends, or nobody reaches it for half a
-        minute. Resume to finish, on another.
+        minute, or it has had no worker for as long as ``distributed.scheduler.no-workers-timeout``
+        says. Resume to finish, on another.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the shards in flight are written. Resume to finish.
     """

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -27,7 +28,7 @@ import psutil
 import pytest
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster, default_client
+from distributed import Client, KilledWorker, LocalCluster, default_client
 from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_info
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore
@@ -48,6 +49,8 @@ from lift_xr.io import (
     status,
     write_zarr,
 )
+from lift_xr.io.compute import run_shards
+from lift_xr.io.engines import ClusterGone
 from lift_xr.io.fill import WriteFailed
 from lift_xr.io.group import _LeftToClient, left_to_client
 from lift_xr.io.interrupt import SIGNALS
@@ -506,6 +509,50 @@ def test_what_a_worker_cannot_tell_is_told_from_not_reaching_it(monkeypatch):
     assert kind._own_kind() == "cpu"
     monkeypatch.setattr(kind, "find_device", lambda asked: Path("/nowhere", asked).read_text())
     assert isinstance(kind._own_kind().error, FileNotFoundError)
+
+
+def test_a_run_ends_where_no_worker_comes(tmp_path):
+    statuses = da.ones((1, 3), chunks=1, dtype="int64")
+    with (
+        dask.config.set({"scheduler": None, "distributed.scheduler.no-workers-timeout": "50ms"}),
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        Client(cluster),
+        pytest.raises(ClusterGone, match=r"no worker came .* start a cluster again"),
+    ):
+        list(run_shards(statuses, [(0, 0), (0, 1), (0, 2)], stop=threading.Event()))
+
+
+def test_a_shard_that_killed_its_workers_is_not_tried_again():
+    killing = KilledWorker("write", SimpleNamespace(address="tcp://a", name="a"), 3)
+    told = []
+    for error in (killing, ValueError("of a usual kind")):
+        engine = object.__new__(engines._Cluster)
+        engine.finished = queue.Queue()
+        engine._tell((0, 0), SimpleNamespace(status="error", exception=lambda each=error: each))
+        told.append(engine.finished.get_nowait())
+    assert [each.final for each in told] == [True, False]
+    run = compute._Run(engine, [(0, 0)], threading.Event())
+    run.tries[0, 0] = 1
+    assert [run._try_again(each) for each in told] == [False, True]
+
+
+def die_once(flag: Path, block_id: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """A process that is killed while it has this block, once."""
+    if block_id == (0, 1) and not flag.exists():
+        flag.touch()
+        os._exit(1)
+    return np.ones((1, 1), "int64")
+
+
+def test_a_process_that_is_killed_takes_no_other_shard_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(compute, "BACKOFF", 0.01)
+    statuses = da.map_blocks(
+        die_once, tmp_path / "flag", chunks=((1,), (1,) * 4), dtype="int64", meta=np.empty((0, 0))
+    )
+    with dask.config.set(scheduler="processes", num_workers=1):
+        done = list(run_shards(statuses, [(0, i) for i in range(4)], stop=threading.Event()))
+    assert sorted(each.index for each in done) == [(0, i) for i in range(4)]
+    assert [each.error for each in done] == [None] * 4
 
 
 def test_a_run_that_is_stopped_while_its_scheduler_is_gone_says_so():
