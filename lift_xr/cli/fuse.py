@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +288,12 @@ def write(
         raise ShardsFailed(str(failed)) from failed
     except ClusterGone as gone:
         raise Interrupted(str(gone)) from gone
+    except OSError as error:  # between the shards: as a store is begun, or completed
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ShardsFailed(
+            f"{error}. What is written stays. Make room, and run the same command with --resume"
+        ) from error
 
 
 def _workers(threads: int | None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shutil
@@ -513,6 +514,20 @@ def test_a_cluster_that_is_gone_is_an_interruption(
     gone = fuse(files, "--out", tmp_path / "f.zarr")
     assert gone.exit_code == 75
     assert "interrupted: it is gone; finish with lift-xr fuse ... --resume" in gone.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 3), (errno.EIO, 1)])
+def test_a_disk_that_is_full_between_the_shards_is_told_with_the_remedy(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "f.zarr/zarr.json")
+
+    monkeypatch.setattr(lift_xr.io, "write_zarr", fill)
+    full = fuse(files, "--out", tmp_path / "f.zarr")
+    assert full.exit_code == code
+    if code == 3:
+        assert "No space left on device: 'f.zarr/zarr.json'. What is written stays" in full.stderr
 
 
 def test_a_damaged_root_of_a_store_to_resume_is_told_with_the_remedy(
