@@ -74,7 +74,8 @@ def status(store: Any) -> Status:
     Parameters
     ----------
     store
-        A path, a URL or a zarr store that ``write_zarr`` began.
+        A path, a URL or a zarr store that ``write_zarr`` began. Of a recipe whose model looks at
+        the cube again, the cube is written first, and its few tasks are not counted.
 
     Raises
     ------
