@@ -431,8 +431,8 @@ def gone(found: str = "its scheduler has ended") -> ClusterGone:
     """Say that a cluster is of no use any more, and what to do."""
     return ClusterGone(
         f"the cluster that lifted the scene is gone: {found}; expected it to stay until all is "
-        "written. What is written stays: start a cluster again (without one, threads of this "
-        "process would go on), and finish with write_zarr(fused, store, resume=True)"
+        "written. What is written stays: start a cluster again, and finish with "
+        "write_zarr(fused, store, resume=True); without a cluster, threads of this process go on"
     )
 
 
