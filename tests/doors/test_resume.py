@@ -531,7 +531,8 @@ def test_a_mark_that_cannot_be_written_does_not_end_the_run(tmp_path, whole, mon
 def test_where_everything_fails_the_run_gives_up(tmp_path, monkeypatch):
     monkeypatch.setattr(compute, "HOPELESS", 3)
     diary = tmp_path / "diary"
-    with pytest.raises(WriteFailed, match=r"10 shards of .* could not be written, 3 after up to 4 tries"):
+    told = r"10 shards of .* could not be written, 3 after up to 4 tries"
+    with pytest.raises(WriteFailed, match=told):
         write_zarr(burning(diary, rows=tuple(range(SHARDS))), tmp_path / "s.zarr", shard=SHARD)
     assert entries(diary) < 4 * SHARDS
 

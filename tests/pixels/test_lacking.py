@@ -81,6 +81,35 @@ def test_a_spectrum_is_held_against_cells_whose_noise_is_not_in_it(
     assert ((added - true) ** 2).sum() == pytest.approx(200 / 144, rel=0.2)
 
 
+def test_several_components_are_held_out_together() -> None:
+    random = np.random.default_rng(5)
+    rows = (random.normal(size=(20, 4)) * [3, 2, 1, 0.5]) @ random.normal(size=(4, 36))
+    rows += random.normal(size=rows.shape)
+    spectra = np.linalg.eigh(rows @ rows.T)[1][:, -3:]
+    held = spectra.T @ rows  # (component, cell)
+    told = 0.7 * held + random.normal(size=held.shape)
+    share = np.array([0.9, 0.3, 0.6])
+    left = 0.0
+    for cell in range(36):
+        others = np.delete(np.arange(36), cell)
+        without = rows[:, others] @ held[:, others].T / (held[:, others] ** 2).sum(axis=1)
+        left += ((rows[:, cell] - without @ (share * told[:, cell])) ** 2).sum()
+    fields, cells = held.reshape(3, 6, 6), rows.reshape(20, 6, 6)
+    squares = Squares.of(spectra, [fields], lambda _: told.reshape(3, 6, 6), [cells], [cells])
+    assert squares.gone(share) == pytest.approx((rows**2).sum() - left)
+    np.testing.assert_allclose(squares.gram, squares.gram.T)
+
+
+def test_a_component_of_one_cell_leaves_the_others_their_shares() -> None:
+    alone = np.zeros_like(FIELDS[0])
+    alone[4, 4] = 100.0
+    fields = np.stack([FIELDS[0], alone, FIELDS[2]])
+    held = np.tensordot(SPECTRA * [0.5, 0.0, 0.7], fields, axes=1)
+    found = shares([fields], [held])
+    np.testing.assert_allclose(found[[0, 2]], [0.5, 0.7], atol=0.05)
+    assert found[1] == 0
+
+
 def without(cells: np.ndarray, field: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
     field = field.copy()
     field[:, y, x] = 0
